@@ -1,0 +1,234 @@
+//! [`CachedFd`]: a descriptor whose readiness is remembered, for a runtime's sockets (contract C11).
+//!
+//! The kernel is asked once, when the descriptor is armed, and tells of every arrival after that; what it told is kept in
+//! one word, and the user takes it back when a call would block or transferred less than it could. Delivery reads the
+//! word: no system call.
+//!
+//! The readiness word:
+//!
+//! | bits    | what                                                              | set by            | cleared by                     |
+//! |---------|-------------------------------------------------------------------|-------------------|--------------------------------|
+//! | 0 to 15 | conditions (IN, PRI, OUT, ERR, HUP, RDHUP)                        | `fire`, from the feed | [`clear`](CachedFd::clear), if the tick is the one the caller saw; HUP and RDHUP never |
+//! | 16 to 31| tick: counts completions, wraps                                   | `fire`            |                                |
+//!
+//! The tick is what keeps a late "would block" from erasing a newer event: the event has moved it on.
+//!
+//! The arm:
+//!
+//! ```text
+//!   Unarmed ── add (first poll with a hook) ──► Armed ── close, close_now, into_fd ──► Closed
+//!      └────────────── close, close_now, into_fd ─────────────────────────────────────────┘
+//! ```
+
+use crate::events::Events;
+use crate::feed::{Fallen, Token};
+use crate::lane::{Armed, LaneInner};
+use crate::parker::Wakes;
+use crate::source::{PollTable, Source};
+use crate::sync::{Arc, AtomicU32, Mutex, Ordering};
+use crate::wait_queue::WaitQueue;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+/// What a runtime wants to hear of a socket, for its whole life.
+const INTEREST: Events = Events::IN.union(Events::OUT).union(Events::PRI).union(Events::RDHUP);
+
+const CONDITIONS: u32 = 0xffff;
+const TICK: u32 = 1 << 16;
+
+/// A descriptor with cached readiness.
+///
+/// It has to be nonblocking. Before it is registered it counts as readable and writable: I/O is tried before it is waited
+/// for. [`Eventpoll::add`](crate::Eventpoll::add) arms it, in the lane of the thread that calls it; register it with
+/// `IN | OUT | PRI | RDHUP | ET`, once.
+///
+/// The descriptor is closed by [`close`](CachedFd::close), by [`close_now`](CachedFd::close_now), or when the last
+/// reference is dropped.
+///
+/// ```
+/// use egret_reactor::{CachedFd, Event, Eventpoll, Events};
+/// use std::io::{Read, Write};
+/// use std::os::unix::net::UnixStream;
+///
+/// let (mut near, far) = UnixStream::pair()?;
+/// far.set_nonblocking(true)?;
+/// let mut reader = far.try_clone()?;
+/// let far = CachedFd::new(far.into());
+/// let poll = Eventpoll::new()?;
+///
+/// let seen = far.readiness();
+/// let error = reader.read(&mut [0; 16]).unwrap_err();   // tried first: nothing there,
+/// assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+/// far.clear(seen, Events::IN);                          // so it isn't readable,
+/// poll.add(&far, 0, Events::IN | Events::OUT | Events::RDHUP | Events::ET, 5)?;
+/// near.write_all(b"hello")?;                            // until something comes.
+/// let mut events = [Event::default(); 4];
+/// loop {
+///     poll.wait(&mut events, None)?;
+///     if far.readiness().events.contains(Events::IN) { break }
+/// }
+/// assert_eq!(reader.read(&mut [0; 16])?, 5);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct CachedFd {
+    raw: RawFd,
+    heard: Arc<Heard>,
+    arm: Mutex<Arm>,
+}
+
+/// The part that the lane calls: what was heard, and who wants to know.
+struct Heard {
+    readiness: AtomicU32,
+    queue: WaitQueue,
+}
+
+struct Arm {
+    /// None once it is closed or was handed back.
+    fd: Option<OwnedFd>,
+    place: Option<(Arc<LaneInner>, Token)>,
+}
+
+/// A look at the cached readiness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// The conditions that are believed to hold.
+    pub events: Events,
+    tick: u16,
+}
+
+impl Readiness {
+    fn from_word(word: u32) -> Self {
+        Self { events: Events::from_bits_retain(word & CONDITIONS), tick: (word >> 16) as u16 }
+    }
+}
+
+impl fmt::Debug for CachedFd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedFd")
+            .field("fd", &self.raw)
+            .field("readiness", &self.readiness())
+            .finish_non_exhaustive()
+    }
+}
+
+impl CachedFd {
+    /// Takes over a nonblocking descriptor.
+    pub fn new(fd: OwnedFd) -> Arc<Self> {
+        let readiness = AtomicU32::new((Events::IN | Events::OUT).bits());
+        Arc::new(Self {
+            raw: fd.as_raw_fd(),
+            heard: Arc::new(Heard { readiness, queue: WaitQueue::new() }),
+            arm: Mutex::new(Arm { fd: Some(fd), place: None }),
+        })
+    }
+
+    /// The cached readiness. Costs one atomic load.
+    pub fn readiness(&self) -> Readiness {
+        Readiness::from_word(self.heard.readiness.load(Ordering::Acquire))
+    }
+
+    /// Takes `conditions` back: a call that was made after `seen` was read would have blocked, or transferred less than
+    /// it could. Does nothing if a newer event came in meanwhile. [`Events::HUP`] and [`Events::RDHUP`] stay: they are final.
+    pub fn clear(&self, seen: Readiness, conditions: Events) {
+        let conditions = conditions - (Events::HUP | Events::RDHUP);
+        let cleared = self.heard.readiness.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+            ((word >> 16) as u16 == seen.tick).then_some(word & !conditions.bits())
+        });
+        if cleared.is_err() {
+            return;
+        }
+        let place = self.arm.lock().place.clone();
+        if let Some((lane, token)) = place {
+            lane.rearm(token, conditions);
+        }
+    }
+
+    /// Closes the descriptor: cancelled and closed with the next submission of its lane, at the latest when the lane's owner
+    /// has run a few dozen tasks or parks. At once if it was never armed. Does nothing the second time.
+    pub fn close(&self) {
+        let (fd, place) = self.take();
+        match place {
+            Some((lane, token)) => lane.disarm(token, fd),
+            None => drop(fd),
+        }
+    }
+
+    /// Closes the descriptor at once: when this returns, a port it was bound to is free. It costs two or three system calls,
+    /// and if another thread's lane holds the arm, waiting until that thread has passed through the kernel (a timer tick at
+    /// most, if it gets a processor; given up after half a second, and then the port is free a little later).
+    pub fn close_now(&self) {
+        drop(self.release());
+    }
+
+    /// Ends the arm like [`close_now`](CachedFd::close_now) and hands the descriptor back, still open.
+    ///
+    /// # Errors
+    /// `EBADF` if it is closed.
+    pub fn into_fd(&self) -> io::Result<OwnedFd> {
+        self.release().ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))
+    }
+
+    fn release(&self) -> Option<OwnedFd> {
+        let (fd, place) = self.take();
+        if let Some((lane, token)) = place {
+            lane.disarm_now(token);
+        }
+        fd
+    }
+
+    fn take(&self) -> (Option<OwnedFd>, Option<(Arc<LaneInner>, Token)>) {
+        let mut arm = self.arm.lock();
+        (arm.fd.take(), arm.place.take())
+    }
+}
+
+impl AsRawFd for CachedFd {
+    /// The descriptor's number. After a close it means nothing.
+    fn as_raw_fd(&self) -> RawFd {
+        self.raw
+    }
+}
+
+impl Source for CachedFd {
+    fn poll(&self, table: &mut PollTable<'_>) -> Events {
+        table.register(&self.heard.queue);
+        if let Some(lanes) = table.lanes() {
+            let mut arm = self.arm.lock();
+            if arm.place.is_none() {
+                let armed = match &arm.fd {
+                    Some(fd) => lanes.here().and_then(|lane| {
+                        let heard = self.heard.clone();
+                        let token = lane.arm(fd.as_raw_fd(), INTEREST, Fallen::Told, heard)?;
+                        Ok((lane, token))
+                    }),
+                    None => Err(io::Error::from_raw_os_error(libc::EBADF)),
+                };
+                match armed {
+                    Ok(place) => arm.place = Some(place),
+                    Err(error) => table.refuse(error),
+                }
+            }
+        }
+        self.readiness().events
+    }
+}
+
+impl Armed for Heard {
+    fn fire(&self, level: Events, wakes: &mut Wakes<'_>) {
+        let level = level.bits() & CONDITIONS;
+        let updated = self.readiness.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+            Some((word | level).wrapping_add(TICK))
+        });
+        debug_assert!(updated.is_ok());
+        self.queue.wake_with(Events::from_bits_retain(level), wakes);
+    }
+}
+
+impl Drop for CachedFd {
+    fn drop(&mut self) {
+        self.close();
+        // The lane lets go of `heard` with the arm's last completion; who watches hears of the end now.
+        self.heard.queue.retire();
+    }
+}

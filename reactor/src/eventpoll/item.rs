@@ -1,0 +1,253 @@
+//! [`Item`]: one interest of one instance in one source (the kernel's `epitem`).
+//!
+//! | field        | written                                         | read                         |
+//! |--------------|-------------------------------------------------|------------------------------|
+//! | `mask`       | MOD, with control and list lock; one-shot firing, with control lock | callbacks, with list lock; scan, with control lock |
+//! | `data`       | ADD and MOD, with control lock                  | scan, with control lock      |
+//! | `queues`     | ADD, MOD and DEL, with control lock             | the same                     |
+//! | `linked`     | with list lock; by the scan with control lock alone | with list lock; callbacks don't look while a scan runs |
+//! | `overflowed` | with list lock                                  | with list lock               |
+//! | `dead`       | with list lock                                  | scan, anywhere               |
+//!
+//! The places an item can be in:
+//!
+//! ```text
+//!              callback, no scan          scan takes the list
+//!   unlinked ───────────────────► ready ─────────────────────► batch ──► delivered or silent ──► unlinked
+//!      │                            ▲                            │                                  │
+//!      │ callback during a scan     │ end of scan                │ not reached (leftover)           │ level-triggered
+//!      └──────────► overflow ───────┴────────────────────────────┴──────────────────────────────────┘
+//! ```
+//!
+//! `linked` says "on the ready list or in the batch", `overflowed` says "on the overflow list"; both can hold. A dead
+//! item (DEL, or its source went away) may still lie in a list as a tombstone; nothing looks at it any more.
+
+use super::ready::{Lists, Ready};
+use crate::events::Events;
+use crate::parker::Wakes;
+use crate::source::{PollTable, Source};
+use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, Weak};
+use crate::wait_queue::Queue;
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What an interest is known by: the source's address, which the item's weak reference keeps from being used again,
+/// and the caller's tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) source: usize,
+    pub(crate) tag: u64,
+}
+
+impl Key {
+    pub(crate) fn new(source: &Arc<dyn Source>, tag: u64) -> Self {
+        Self { source: Arc::as_ptr(source).cast::<()>() as usize, tag }
+    }
+}
+
+/// What a custom source's `poll` threw.
+pub(crate) type Panic = Box<dyn Any + Send>;
+
+pub(crate) struct Item {
+    pub(crate) key: Key,
+    source: Weak<dyn Source>,
+    ready: Arc<Ready>,
+    pub(crate) exclusive: bool,
+    mask: AtomicU32,
+    data: AtomicU64,
+    queues: Mutex<Vec<Arc<Queue>>>,
+    linked: AtomicBool,
+    overflowed: AtomicBool,
+    dead: AtomicBool,
+}
+
+impl fmt::Debug for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Item")
+            .field("key", &self.key)
+            .field("mask", &self.mask())
+            .field("data", &self.data())
+            .field("linked", &self.linked.load(Ordering::Relaxed))
+            .field("dead", &self.dead.load(Ordering::Relaxed))
+            .finish_non_exhaustive()
+    }
+}
+
+impl Item {
+    pub(crate) fn new(
+        key: Key,
+        source: &Arc<dyn Source>,
+        ready: Arc<Ready>,
+        mask: Events,
+        data: u64,
+    ) -> Self {
+        Self {
+            key,
+            source: Arc::downgrade(source),
+            ready,
+            exclusive: mask.contains(Events::EXCLUSIVE),
+            mask: AtomicU32::new((mask | Events::ALWAYS).bits()),
+            data: AtomicU64::new(data),
+            queues: Mutex::new(Vec::new()),
+            linked: AtomicBool::new(false),
+            overflowed: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    pub(crate) fn mask(&self) -> Events {
+        Events::from_bits_retain(self.mask.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn data(&self) -> u64 {
+        self.data.load(Ordering::Relaxed)
+    }
+
+    /// MOD: the new mask is published under the list lock. A callback that ran before it had changed its source's state
+    /// before it took that lock, so the poll that follows sees the state; one that runs after it sees the mask (fact 70).
+    pub(crate) fn set_interest(&self, _lists: &MutexGuard<'_, Lists>, mask: Events, data: u64) {
+        self.mask.store((mask | Events::ALWAYS).bits(), Ordering::Relaxed);
+        self.data.store(data, Ordering::Relaxed);
+    }
+
+    /// A one-shot interest has fired: only its modes stay.
+    pub(super) fn disarm(&self) {
+        self.mask.store((self.mask() & Events::PRIVATE).bits(), Ordering::Relaxed);
+    }
+
+    pub(super) fn is_linked(&self) -> bool {
+        self.linked.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_linked(&self, linked: bool) {
+        self.linked.store(linked, Ordering::Relaxed);
+    }
+
+    /// Marks the item as being on the overflow list; false if it was.
+    pub(super) fn enter_overflow(&self, _lists: &mut Lists) -> bool {
+        let was = self.overflowed.load(Ordering::Relaxed);
+        self.overflowed.store(true, Ordering::Relaxed);
+        !was
+    }
+
+    pub(super) fn leave_overflow(&self, _lists: &mut Lists) {
+        self.overflowed.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    /// From here on callbacks and scans pass the item over; false if it was dead already.
+    pub(super) fn kill(&self, _lists: &mut Lists) -> bool {
+        let was = self.dead.load(Ordering::Relaxed);
+        self.dead.store(true, Ordering::Relaxed);
+        !was
+    }
+
+    /// Asks the source what holds now, under this interest's mask. A source that is going away answers nothing.
+    ///
+    /// `graveyard` takes the reference that kept the source alive meanwhile: if it is the last one, the source's drop
+    /// runs when the caller has released its locks.
+    pub(crate) fn poll(&self, graveyard: &mut Vec<Arc<dyn Source>>) -> Result<Events, Panic> {
+        let mask = self.mask();
+        if mask.conditions().is_empty() || self.is_dead() {
+            return Ok(Events::empty());
+        }
+        let Some(source) = self.source.upgrade() else { return Ok(Events::empty()) };
+        let polled = catch_unwind(AssertUnwindSafe(|| source.poll(&mut PollTable::asking(mask, graveyard))));
+        graveyard.push(source);
+        polled.map(|now| now & mask.conditions())
+    }
+
+    /// ADD's and MOD's poll: installs hooks (ADD), or moves them if the source wants them elsewhere (MOD).
+    pub(crate) fn poll_with(
+        self: &Arc<Self>,
+        source: &Arc<dyn Source>,
+        modifying: bool,
+        graveyard: &mut Vec<Arc<dyn Source>>,
+    ) -> Result<(Events, Option<std::io::Error>), Panic> {
+        let mask = self.mask();
+        let mut table = PollTable::hooking(self, mask, modifying, graveyard);
+        let polled = catch_unwind(AssertUnwindSafe(|| source.poll(&mut table)));
+        let (added, left, error) = table.finish();
+        {
+            let mut queues = self.queues.lock();
+            for queue in &left {
+                queues.retain(|other| !Arc::ptr_eq(other, queue));
+            }
+            queues.extend(added);
+        }
+        for queue in left {
+            queue.unhook(self);
+        }
+        polled.map(|now| (now & mask.conditions(), error))
+    }
+
+    /// Whether the item's hook stands in that queue.
+    pub(crate) fn is_hooked(&self, queue: &Arc<Queue>) -> bool {
+        self.queues.lock().iter().any(|other| Arc::ptr_eq(other, queue))
+    }
+
+    /// The queues that hold the item's hook.
+    pub(crate) fn queues(&self) -> Vec<Arc<Queue>> {
+        self.queues.lock().clone()
+    }
+
+    /// Takes the hook out of every queue. After it returns no callback of this item runs.
+    pub(crate) fn unhook(self: &Arc<Self>) {
+        let queues = std::mem::take(&mut *self.queues.lock());
+        for queue in queues {
+            queue.unhook(self);
+        }
+    }
+
+    /// The source says that the conditions in `key` came true (the kernel's `ep_poll_callback`). True if an exclusive
+    /// walk may stop here.
+    pub(crate) fn ready_callback(self: &Arc<Self>, key: Events, wakes: &mut Wakes<'_>) -> bool {
+        let mut lists = self.ready.lock();
+        let mask = self.mask();
+        // A disarmed item hears nothing (fact 48); a key that names nothing of interest is passed over (fact 47).
+        if lists.is_closed()
+            || self.is_dead()
+            || mask.conditions().is_empty()
+            || (!key.is_empty() && !key.intersects(mask))
+        {
+            return false;
+        }
+        lists.publish(self);
+        let someone_waits;
+        if wakes.is_pumping(&self.ready) {
+            someone_waits = true;
+        } else {
+            someone_waits = lists.waiters.anyone_parked();
+            if let Some(parker) = lists.waiters.wake_one() {
+                wakes.push(parker);
+            }
+        }
+        let watched = lists.is_watched();
+        drop(lists);
+        if watched {
+            self.ready.pollers().wake_with(Events::IN, wakes);
+        }
+        if !self.exclusive {
+            return true;
+        }
+        // Fact 99: the direction has to be unambiguous.
+        let in_out = key & (Events::IN | Events::OUT);
+        someone_waits
+            && (in_out.is_empty() || (in_out != (Events::IN | Events::OUT) && mask.contains(in_out)))
+    }
+
+    /// The source is being dropped: the interest vanishes without an event (facts 91 and 93).
+    pub(crate) fn source_gone(self: &Arc<Self>) {
+        if self.ready.lock().bury(self) {
+            self.ready.reap();
+        }
+    }
+}

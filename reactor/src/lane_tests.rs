@@ -1,0 +1,105 @@
+//! The lane over rings that are too small: nothing is lost when a queue overflows.
+
+use super::*;
+use crate::feed::uring::Uring;
+use crate::{CachedFd, Event, Eventpoll, Events};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+fn small(submissions: u32, completions: u32) -> Option<(Lanes, Arc<LaneInner>)> {
+    // SAFETY: eventfd takes no pointers, and the descriptor is new.
+    let wake = unsafe { OwnedFd::from_raw_fd(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)) };
+    let feed = match Uring::with_size(wake.as_raw_fd(), submissions, completions) {
+        Ok(feed) => feed,
+        Err(error) => {
+            eprintln!("no io_uring here: {error}");
+            return None;
+        }
+    };
+    let lane = Arc::new(LaneInner::over(Box::new(feed), wake));
+    Some((Lanes::over(FeedKind::Uring, None, lane.clone()), lane))
+}
+
+fn wait(poll: &Eventpoll) -> usize {
+    poll.wait(&mut [Event::default(); 256], Some(Duration::ZERO)).unwrap()
+}
+
+#[test]
+fn a_completion_queue_that_overflows_loses_nothing() {
+    let Some((lanes, _lane)) = small(4, 8) else { return };
+    let poll = Eventpoll::with_lanes(&lanes);
+    let mut pairs: Vec<_> = (0..64)
+        .map(|number| {
+            let (near, far) = UnixStream::pair().unwrap();
+            far.set_nonblocking(true).unwrap();
+            let reader = far.try_clone().unwrap();
+            let far = CachedFd::new(far.into());
+            far.clear(far.readiness(), Events::IN);
+            poll.add(&far, 0, Events::IN | Events::OUT | Events::ET, number).unwrap();
+            (near, reader, far)
+        })
+        .collect();
+    for round in 0..20 {
+        // Several arrivals each, unharvested: many times what the queue holds.
+        for _ in 0..4 {
+            for (near, _, _) in &mut pairs {
+                near.write_all(b"x").unwrap();
+            }
+        }
+        for _ in 0..4 {
+            wait(&poll);
+        }
+        for (number, (_, reader, far)) in pairs.iter_mut().enumerate() {
+            let seen = far.readiness();
+            assert!(seen.events.contains(Events::IN), "round {round}: {number} was lost");
+            assert_eq!(reader.read(&mut [0; 16]).unwrap(), 4);
+            far.clear(seen, Events::IN);
+        }
+    }
+}
+
+#[test]
+fn more_arms_and_closes_than_the_submission_queue_holds() {
+    let Some((lanes, lane)) = small(4, 8) else { return };
+    let poll = Eventpoll::with_lanes(&lanes);
+    let mut peers = Vec::new();
+    let fds: Vec<_> = (0..100)
+        .map(|number| {
+            let (near, far) = UnixStream::pair().unwrap();
+            let far = CachedFd::new(far.into());
+            poll.add(&far, 0, Events::IN | Events::ET, number).unwrap();
+            peers.push(near);
+            far
+        })
+        .collect();
+    for fd in &fds {
+        fd.close();
+    }
+    wait(&poll);
+    for mut peer in peers {
+        assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0, "closed");
+    }
+    for _ in 0..100 {
+        wait(&poll);
+    }
+    let arms = lane.arms.lock();
+    assert_eq!(arms.vacant.len(), arms.slots.len(), "every slot came back");
+}
+
+#[test]
+fn a_token_of_an_earlier_generation_finds_nothing() {
+    struct Nobody;
+    impl Armed for Nobody {
+        fn fire(&self, _: Events, _: &mut Wakes<'_>) {}
+    }
+    let armed =
+        || State::Armed { target: Arc::new(Nobody), fd: 0, interest: Events::IN, fallen: Fallen::Told };
+    let mut arms = Arms::default();
+    let first = arms.insert(armed());
+    arms.vacate(first);
+    let second = arms.insert(armed());
+    assert_eq!(first.0 as u32, second.0 as u32, "the slot is used again");
+    assert!(arms.get(first).is_none() && arms.get(second).is_some());
+    arms.vacate(first);
+    assert!(arms.get(second).is_some(), "a late answer frees nothing");
+}

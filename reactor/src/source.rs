@@ -1,0 +1,157 @@
+//! [`Source`]: anything whose readiness can be asked for and that says when it changes.
+
+use crate::eventpoll::item::Item;
+use crate::events::Events;
+use crate::sync::Arc;
+use crate::wait_queue::{Queue, WaitQueue};
+use std::fmt;
+use std::io;
+
+/// Something that becomes ready: a descriptor, a counter, a channel, another instance.
+///
+/// The contract, which is that of a file's `poll` operation in the kernel:
+/// * `poll` first registers the source's [`WaitQueue`] with the table (which does nothing when the table only asks), and
+///   *then* looks at its state and returns the conditions that hold now.
+/// * Whenever a condition comes true, the source changes its state and *then* calls [`WaitQueue::wake`].
+/// * `poll` never blocks, never calls back into an [`Eventpoll`](crate::Eventpoll), and may be called by any thread at any
+///   time; it runs under an instance's control lock.
+///
+/// If `poll` panics inside `wait`, everything that was not delivered stays queued and the panic reaches the caller of
+/// `wait`.
+///
+/// [`WaitQueue`] has an example of a whole source.
+pub trait Source: Send + Sync + 'static {
+    /// Registers with the table, then returns the conditions that hold now.
+    fn poll(&self, table: &mut PollTable<'_>) -> Events;
+
+    /// The instance behind this source, if it is one. Not for implementors outside this crate.
+    #[doc(hidden)]
+    fn nested(&self) -> Option<Nested> {
+        None
+    }
+}
+
+/// The identity of an instance that is watched by another.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Nested(pub(crate) u64);
+
+/// What can be given to [`Eventpoll::add`](crate::Eventpoll::add): a shared source, or an instance.
+pub trait AsSource {
+    /// The source as a shared object. Its address is the source's identity.
+    fn as_source(&self) -> Arc<dyn Source>;
+}
+
+impl<S: Source> AsSource for Arc<S> {
+    fn as_source(&self) -> Arc<dyn Source> {
+        self.clone()
+    }
+}
+
+impl AsSource for Arc<dyn Source> {
+    fn as_source(&self) -> Arc<dyn Source> {
+        self.clone()
+    }
+}
+
+/// Carries the hook of a new interest into [`Source::poll`], or only the question.
+pub struct PollTable<'a> {
+    purpose: Purpose<'a>,
+    interest: Events,
+    added: Vec<Arc<Queue>>,
+    left: Vec<Arc<Queue>>,
+    error: Option<io::Error>,
+    /// References to sources that must not be the last to be dropped while locks are held.
+    graveyard: &'a mut Vec<Arc<dyn Source>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Purpose<'a> {
+    /// Delivery: what holds now?
+    Ask,
+    /// ADD: install hooks.
+    Register(&'a Arc<Item>),
+    /// MOD: hooks stay where they are, unless the source has to move them.
+    Modify(&'a Arc<Item>),
+}
+
+impl<'a> PollTable<'a> {
+    pub(crate) fn asking(interest: Events, graveyard: &'a mut Vec<Arc<dyn Source>>) -> Self {
+        Self { purpose: Purpose::Ask, interest, added: Vec::new(), left: Vec::new(), error: None, graveyard }
+    }
+
+    pub(crate) fn hooking(
+        item: &'a Arc<Item>,
+        interest: Events,
+        modifying: bool,
+        graveyard: &'a mut Vec<Arc<dyn Source>>,
+    ) -> Self {
+        let purpose = if modifying { Purpose::Modify(item) } else { Purpose::Register(item) };
+        Self { purpose, ..Self::asking(interest, graveyard) }
+    }
+
+    /// Hooks a new interest into `queue`; does nothing if this call only asks for the readiness.
+    pub fn register(&mut self, queue: &WaitQueue) {
+        if let Purpose::Register(item) = self.purpose {
+            self.hook(item, queue);
+        }
+    }
+
+    /// The same for a source that keeps a queue for each mask: an interest whose mask has changed moves over.
+    #[cfg(not(egret_loom))]
+    pub(crate) fn register_for_mask(&mut self, queue: &WaitQueue) {
+        match self.purpose {
+            Purpose::Ask => {}
+            Purpose::Register(item) => self.hook(item, queue),
+            Purpose::Modify(item) => {
+                if !item.is_hooked(queue.shared()) {
+                    self.left = item.queues();
+                    self.hook(item, queue);
+                }
+            }
+        }
+    }
+
+    fn hook(&mut self, item: &Arc<Item>, queue: &WaitQueue) {
+        if queue.shared().hook(item, self.interest.contains(Events::EXCLUSIVE)) {
+            self.added.push(queue.shared().clone());
+        }
+    }
+
+    /// The mask of the interest that asks, with its modes. A source may use it to look no further than needed.
+    pub fn interest(&self) -> Events {
+        self.interest
+    }
+
+    /// Refuses the registration: `add` takes the interest back, `modify` leaves it as the new mask found it, and both
+    /// return this error. Ignored if this call only asks.
+    pub fn refuse(&mut self, error: io::Error) {
+        if !matches!(self.purpose, Purpose::Ask) {
+            self.error.get_or_insert(error);
+        }
+    }
+
+    /// The item that registers or changes its mask, and the lanes of its instance; nothing if this call only asks.
+    #[cfg(not(egret_loom))]
+    pub(crate) fn lanes(&self) -> Option<&'a crate::lane::Lanes> {
+        match self.purpose {
+            Purpose::Ask => None,
+            Purpose::Register(item) | Purpose::Modify(item) => Some(item.ready().lanes()),
+        }
+    }
+
+    pub(crate) fn graveyard(&mut self) -> &mut Vec<Arc<dyn Source>> {
+        self.graveyard
+    }
+
+    /// What `poll` left behind: queues that hold the hook now, queues it has moved away from, and why it was refused.
+    pub(crate) fn finish(self) -> (Vec<Arc<Queue>>, Vec<Arc<Queue>>, Option<io::Error>) {
+        (self.added, self.left, self.error)
+    }
+}
+
+impl fmt::Debug for PollTable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PollTable").field("purpose", &self.purpose).field("interest", &self.interest).finish()
+    }
+}
