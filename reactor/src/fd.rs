@@ -68,7 +68,8 @@ impl<T: AsFd + Send + Sync + 'static> Fd<T> {
     /// Wraps a descriptor.
     ///
     /// # Errors
-    /// `EPERM` for regular files and directories, which are always ready and can't be watched; what `fstat` says.
+    /// `EPERM` for regular files, directories and devices like `/dev/null`, which are always ready and can't be watched; what
+    /// `fstat` says.
     pub fn new(io: T) -> io::Result<Self> {
         if !can_be_polled(io.as_fd())? {
             return Err(io::Error::from_raw_os_error(libc::EPERM));
@@ -156,17 +157,24 @@ impl<T: AsFd + Send + Sync + 'static> Fd<T> {
     }
 }
 
-/// Regular files and directories have no poll operation; epoll refuses them (fact 11).
+/// Regular files, directories and the memory devices have no poll operation; epoll refuses them (fact 11).
 fn can_be_polled(fd: BorrowedFd<'_>) -> io::Result<bool> {
     let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
     // SAFETY: `stat` is large enough, and it is read only if the call filled it.
-    let mode = unsafe {
+    let stat = unsafe {
         if libc::fstat(fd.as_raw_fd(), stat.as_mut_ptr()) != 0 {
             return Err(io::Error::last_os_error());
         }
-        stat.assume_init().st_mode
+        stat.assume_init()
     };
-    Ok(!matches!(mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR))
+    Ok(match stat.st_mode & libc::S_IFMT {
+        libc::S_IFREG | libc::S_IFDIR => false,
+        // mem, null, port, zero, full, urandom (Linux: Documentation/admin-guide/devices.txt); random and kmsg can be polled.
+        libc::S_IFCHR if libc::major(stat.st_rdev) == 1 => {
+            !matches!(libc::minor(stat.st_rdev), 1 | 3 | 4 | 5 | 7 | 9)
+        }
+        _ => true,
+    })
 }
 
 impl<T: AsFd + Send + Sync + 'static> fmt::Debug for Fd<T> {

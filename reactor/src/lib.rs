@@ -56,6 +56,8 @@ mod fd;
 #[cfg(not(egret_loom))]
 mod feed;
 #[cfg(not(egret_loom))]
+mod fork;
+#[cfg(not(egret_loom))]
 mod lane;
 mod parker;
 mod seat;

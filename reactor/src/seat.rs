@@ -68,6 +68,7 @@ mod real {
 
     impl Seat {
         pub(crate) fn take(ready: &Ready) -> io::Result<Self> {
+            ready.lanes().check_process()?;
             let owned = OWNED.try_with(|owned| {
                 let owned = owned.borrow();
                 owned.as_ref().filter(|owned| owned.lanes.is(ready.lanes())).map(|owned| owned.parker.clone())

@@ -271,9 +271,11 @@ fn cpu_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
+type Order = Box<dyn FnOnce(&Eventpoll) + Send>;
+
 /// A worker that owns a lane and runs what it is sent; between orders it waits on the instance.
 struct Worker {
-    orders: mpsc::Sender<Box<dyn FnOnce(&Eventpoll) + Send>>,
+    orders: mpsc::Sender<Order>,
     poll: Eventpoll,
     stop: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
@@ -281,7 +283,7 @@ struct Worker {
 
 impl Worker {
     fn start(lanes: &Lanes, poll: &Eventpoll) -> Self {
-        let (orders, inbox) = mpsc::channel::<Box<dyn FnOnce(&Eventpoll) + Send>>();
+        let (orders, inbox) = mpsc::channel::<Order>();
         let stop = Arc::new(AtomicBool::new(false));
         let lane = lanes.add_lane().unwrap();
         let thread = {

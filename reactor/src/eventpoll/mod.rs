@@ -22,7 +22,7 @@ use crate::events::Events;
 use crate::parker::Wakes;
 use crate::source::{AsSource, Nested, PollTable, Source};
 use crate::sync::{Arc, Mutex};
-use item::{Item, Key};
+use item::{Item, Key, Panic};
 use ready::Ready;
 use scan::rethrow;
 use std::collections::{BTreeMap, VecDeque};
@@ -74,6 +74,8 @@ struct Control {
     /// A scan's working lists, kept for their memory; empty between scans.
     batch: VecDeque<Arc<Item>>,
     requeue: Vec<Arc<Item>>,
+    /// A panic of a source's `poll` that met a scan which had something to deliver: for the next one.
+    thrown: Option<Panic>,
 }
 
 impl Eventpoll {
@@ -300,6 +302,8 @@ fn forget_gone(interests: &mut BTreeMap<Key, Arc<Item>>, gone: Vec<Arc<Item>>) {
         if interests.get(&item.key).is_some_and(|other| Arc::ptr_eq(other, &item)) {
             interests.remove(&item.key);
         }
+        // A source may have several queues, and not all of them need be gone.
+        item.unhook();
     }
 }
 

@@ -200,6 +200,18 @@ impl Ready {
         Step::Park
     }
 
+    /// A thread that published for this instance and woke nobody, since it meant to deliver, can't: another one shall.
+    pub(super) fn hand_on(&self) {
+        let mut wakes = Wakes::new(None);
+        let mut lists = self.lock();
+        if !lists.ready.is_empty()
+            && let Some(parker) = lists.waiters.wake_one()
+        {
+            wakes.push(parker);
+        }
+        drop(lists);
+    }
+
     /// A wait ends without having looked (an error of the feed): a wake-up that was meant for it goes to the next.
     pub(super) fn abandon(&self, ticket: u64) {
         let mut wakes = Wakes::new(None);
@@ -259,12 +271,20 @@ impl Lists {
     /// DEL: the item is dead, and if it lies in the ready list it is a tombstone. They are swept when they make up half of
     /// the list, so that an interest added and removed for ever without a wait in between costs no memory.
     pub(super) fn forget(&mut self, item: &Arc<Item>) {
-        if item.kill(self) && item.is_linked() {
-            self.tombstones += 1;
-            if self.tombstones * 2 > self.ready.len() {
-                self.ready.retain(|item| !item.is_dead());
-                self.tombstones = 0;
-            }
+        if item.kill(self) {
+            self.leave_tombstone(item);
+        }
+    }
+
+    fn leave_tombstone(&mut self, item: &Arc<Item>) {
+        // A scan that runs has the list, and sweeps as it goes.
+        if self.scanning || !item.is_linked() {
+            return;
+        }
+        self.tombstones += 1;
+        if self.tombstones * 2 > self.ready.len() {
+            self.ready.retain(|item| !item.is_dead());
+            self.tombstones = 0;
         }
     }
 
@@ -274,9 +294,7 @@ impl Lists {
         if self.closed || !item.kill(self) {
             return false;
         }
-        if item.is_linked() {
-            self.tombstones += 1;
-        }
+        self.leave_tombstone(item);
         self.buried.push(item.clone());
         true
     }

@@ -2,8 +2,9 @@
 //!
 //! Runs under the control lock. The ready list is taken whole; each item is asked *now* what holds, and what holds is
 //! reported; what comes in meanwhile goes to the overflow list (contract C4, epoll facts 55 to 67). A panic in a custom
-//! source's `poll` ends the scan in good order: the item goes back to the head, and the panic goes on when the locks are
-//! released.
+//! source's `poll` ends the scan in good order, as a fault does in the kernel (fact 68): the item goes back to the head; if
+//! nothing was delivered yet the panic goes on when the locks are released, else what was is returned and the next scan
+//! throws.
 
 use super::item::{Item, Panic};
 use super::{Control, Inner, forget_gone};
@@ -17,13 +18,14 @@ impl Inner {
     /// Delivers what is ready, at most `events.len()`, and wakes one more waiter if something is left.
     pub(super) fn scan(&self, events: &mut [Event], graveyard: &mut Vec<Arc<dyn Source>>) -> usize {
         let mut delivered = 0;
-        let mut panic = None;
+        let mut panic;
         let mut wakes = Wakes::new(None);
         {
             let mut control = self.control.lock();
-            let Control { interests, batch, requeue } = &mut *control;
+            let Control { interests, batch, requeue, thrown } = &mut *control;
             forget_gone(interests, self.ready.begin_scan(batch));
-            while delivered < events.len() {
+            panic = thrown.take();
+            while delivered < events.len() && panic.is_none() {
                 let Some(item) = batch.pop_front() else { break };
                 item.set_linked(false);
                 match item.poll(graveyard) {
@@ -33,13 +35,15 @@ impl Inner {
                         delivered += 1;
                         settle(item, requeue);
                     }
-                    Err(thrown) => {
+                    Err(payload) => {
                         item.set_linked(true);
                         batch.push_front(item);
-                        panic = Some(thrown);
-                        break;
+                        panic = Some(payload);
                     }
                 }
+            }
+            if delivered > 0 {
+                *thrown = panic.take();
             }
             self.ready.end_scan(batch, requeue, &mut wakes);
         }
@@ -57,7 +61,7 @@ impl Inner {
         let mut wakes = Wakes::new(None);
         {
             let mut control = self.control.lock();
-            let Control { interests, batch, requeue } = &mut *control;
+            let Control { interests, batch, requeue, .. } = &mut *control;
             forget_gone(interests, self.ready.begin_scan(batch));
             while let Some(item) = batch.front() {
                 match item.poll(graveyard) {

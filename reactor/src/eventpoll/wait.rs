@@ -46,6 +46,20 @@ impl Drop for Enrollment<'_> {
     }
 }
 
+/// A source's panic goes through a wait that was notified: the notification is for the next one then.
+struct Renotify<'a> {
+    inner: &'a Inner,
+    notified: bool,
+}
+
+impl Drop for Renotify<'_> {
+    fn drop(&mut self) {
+        if self.notified {
+            self.inner.notify_one();
+        }
+    }
+}
+
 impl Eventpoll {
     /// Waits for events and writes them to the front of `events`; returns how many.
     ///
@@ -59,11 +73,14 @@ impl Eventpoll {
     ///
     /// # Errors
     /// * `EINVAL` if `events` is empty.
-    /// * `EINTR` ([`Interrupted`](io::ErrorKind::Interrupted)) if a signal handler ran and nothing was ready.
+    /// * `EINTR` ([`Interrupted`](io::ErrorKind::Interrupted)) if a signal handler ran in this thread and nothing was ready.
+    ///   Of the threads that share a lane only the one that blocks in the feed is told; the others go on waiting.
+    /// * In a child that was forked after the instance was made: it has to make its own.
     /// * Whatever the feed's system call returns, for example `ENOMEM`.
     ///
     /// # Panics
-    /// With the panic of a custom source's [`poll`](crate::Source::poll); what was not delivered stays queued.
+    /// With the panic of a custom source's [`poll`](crate::Source::poll); what was not delivered stays queued. If there
+    /// were events to return, they are returned and the next wait panics.
     pub fn wait(&self, events: &mut [Event], timeout: Option<Duration>) -> io::Result<usize> {
         self.wait_notified(events, timeout).map(|woken| woken.events)
     }
@@ -108,7 +125,10 @@ impl Inner {
         let mut rested = !seat.rests();
         let mut enrollment = Enrollment { ready: self.ready(), ticket: None };
         loop {
-            seat.pump(self.ready(), expired)?;
+            if let Err(error) = seat.pump(self.ready(), expired) {
+                self.ready().hand_on();
+                return Err(error);
+            }
             expired |= seat.take_interrupt();
             let last_look = expired || interrupted.is_some();
             let intent = match (last_look, rested) {
@@ -118,10 +138,17 @@ impl Inner {
             };
             match self.ready().step(&mut enrollment.ticket, intent) {
                 Step::Scan { notified } => {
+                    let renotify = Renotify { inner: self, notified };
                     let delivered = self.scan(events, graveyard);
+                    std::mem::forget(renotify);
                     if delivered > 0 || notified {
                         return Ok(Woken { events: delivered, notified });
                     }
+                    if last_look {
+                        return interrupted.map_or(Ok(Woken::default()), Err);
+                    }
+                    // Sources that went away meanwhile must not wait for the end of this wait.
+                    graveyard.clear();
                 }
                 Step::Park => {
                     match seat.park(deadline) {

@@ -62,8 +62,6 @@ pub(crate) enum Fallen {
 
 /// A source of readiness for descriptors. All methods may be called from any thread.
 pub(crate) trait Feed: Send + Sync + fmt::Debug {
-    fn kind(&self) -> FeedKind;
-
     /// Watches `fd` for `interest` until disarmed. What holds already is reported. May be put off until the next
     /// [`submit`](Feed::submit) or [`block`](Feed::block).
     fn arm(&self, token: Token, fd: RawFd, interest: Events, fallen: Fallen) -> io::Result<()>;

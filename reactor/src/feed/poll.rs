@@ -14,7 +14,7 @@
 //! user says when they went quiet (the runtime's sockets) it is told once. For others a fall may pass between two looks:
 //! so a condition that is still (or again) high is told again after [`LOOK_AGAIN`], rather than once too few.
 
-use super::{Completion, Disarmed, Fallen, Feed, FeedKind, Token};
+use super::{Completion, Disarmed, Fallen, Feed, Token};
 use crate::events::Events;
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use std::collections::HashMap;
@@ -81,6 +81,10 @@ impl Poll {
             if blocking && !table.found.is_empty() {
                 return Ok(());
             }
+            if blocking {
+                // Under the lock: who takes an arm out of the table either keeps it out of this snapshot or sees the round.
+                self.rounds.fetch_add(1, Ordering::SeqCst);
+            }
             let mut snapshot = std::mem::take(&mut table.spare);
             let silent = table.snapshot(&mut snapshot, !blocking);
             let timeout = if silent && blocking {
@@ -90,9 +94,6 @@ impl Poll {
             };
             (snapshot, timeout)
         };
-        if blocking {
-            self.rounds.fetch_add(1, Ordering::SeqCst);
-        }
         let result = ppoll(&mut snapshot.polls, timeout);
         if blocking {
             self.rounds.fetch_add(1, Ordering::SeqCst);
@@ -117,6 +118,13 @@ fn ppoll(polls: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<()
     let n =
         unsafe { libc::ppoll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, timespec, std::ptr::null()) };
     if n < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Takes a wake-up.
+fn drain(wake: RawFd) {
+    let mut count = [0u8; 8];
+    // SAFETY: the buffer has the eight bytes that eventfd writes. An empty counter is an error that says so, and fine.
+    unsafe { libc::read(wake, count.as_mut_ptr().cast(), count.len()) };
 }
 
 impl Table {
@@ -144,6 +152,10 @@ impl Table {
         snapshot.tokens.clear();
         let mut silent = false;
         for arm in &self.arms {
+            // The wake-up is for the thread that blocks, and nobody else takes it.
+            if arm.token == Token::WAKE && with_silent {
+                continue;
+            }
             let forgotten = arm.fallen == Fallen::Watched && arm.watched != arm.interest;
             silent |= forgotten;
             let asked = if with_silent && forgotten {
@@ -174,20 +186,24 @@ impl Table {
             }
             let Some(at) = self.places.get(token) else { continue };
             let arm = &mut self.arms[*at];
+            if *token == Token::WAKE {
+                if poll.revents != 0 {
+                    drain(arm.fd);
+                }
+                continue;
+            }
             let again = with_silent
                 && arm.fallen == Fallen::Watched
                 && level.intersects(arm.interest - arm.watched)
                 && arm.told.is_some_and(|told| told.elapsed() >= LOOK_AGAIN);
             if again || level.intersects(arm.watched) {
                 arm.watched -= level;
-                if *token == Token::WAKE {
-                    arm.watched = arm.interest;
-                }
                 if arm.fallen == Fallen::Watched {
                     arm.told = Some(Instant::now());
                 }
                 self.found.push(Completion { token: *token, level: Ok(level), last: false });
-            } else if with_silent && arm.fallen == Fallen::Watched {
+            }
+            if with_silent && arm.fallen == Fallen::Watched {
                 arm.watched |= arm.interest - level;
             }
         }
@@ -195,10 +211,6 @@ impl Table {
 }
 
 impl Feed for Poll {
-    fn kind(&self) -> FeedKind {
-        FeedKind::Poll
-    }
-
     fn arm(&self, token: Token, fd: RawFd, interest: Events, fallen: Fallen) -> io::Result<()> {
         let interest = interest.conditions() | Events::ALWAYS;
         self.table.lock().insert(Arm { token, fd, interest, watched: interest, fallen, told: None });
@@ -208,8 +220,12 @@ impl Feed for Poll {
     fn rearm(&self, token: Token, conditions: Events) -> bool {
         let mut table = self.table.lock();
         let Some(arm) = table.get(token) else { return false };
-        // An error is used up by the call that met it: whoever saw a direction fall may see the next one.
-        let new = ((conditions & arm.interest) | Events::ERR) - arm.watched;
+        let mut fallen = conditions & arm.interest;
+        if arm.fallen == Fallen::Told {
+            // An error is used up by the call that met it: whoever saw a direction fall may see the next one.
+            fallen |= Events::ERR;
+        }
+        let new = fallen - arm.watched;
         arm.watched |= new;
         !new.is_empty()
     }

@@ -20,7 +20,7 @@
 //! * The thread that submitted an arm ends: its arms end with `ECANCELED`; the lane arms again.
 //! * The ring can't be made, or a seccomp filter refuses one of its three system calls: `new` tries all of them and fails.
 
-use super::{Completion, Disarmed, Fallen, Feed, FeedKind, Token};
+use super::{Completion, Disarmed, Fallen, Feed, Token};
 use crate::events::Events;
 use crate::sync::Mutex;
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
@@ -131,10 +131,6 @@ fn is_transient(error: &io::Error) -> bool {
 }
 
 impl Feed for Uring {
-    fn kind(&self) -> FeedKind {
-        FeedKind::Uring
-    }
-
     fn arm(&self, token: Token, fd: RawFd, interest: Events, _fallen: Fallen) -> io::Result<()> {
         let poll = opcode::PollAdd::new(Fd(fd), interest.conditions().bits()).multi(true);
         self.push(&[poll.build().user_data(token.0)])

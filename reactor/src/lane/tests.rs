@@ -1,5 +1,6 @@
 //! The lane over rings that are too small: nothing is lost when a queue overflows.
 
+use super::arms::{Arms, State};
 use super::*;
 use crate::feed::uring::Uring;
 use crate::{CachedFd, Event, Eventpoll, Events};

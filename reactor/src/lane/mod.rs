@@ -1,4 +1,4 @@
-//! [`Lanes`] and [`Lane`]: a feed, a way to wake who blocks in it, and the arms that live in it.
+//! A lane: a feed, a way to wake who blocks in it, and the [`arms`] that live in it. [`lanes`] has the public face.
 //!
 //! Every worker of a pool owns a lane: it pumps it while it runs and blocks in it when it parks. Threads outside a pool
 //! share one and take turns: one leads (blocks in the feed), the others sleep on a condition variable until they are
@@ -14,27 +14,26 @@
 //!   AWAKE ── kick ──► KICKED ── block: takes it and doesn't sleep ──► AWAKE
 //! ```
 //!
-//! An arm:
-//!
-//! ```text
-//!   vacant ── arm ──► armed ── disarm ──► closing ── last completion ──► vacant, next generation
-//!                     │  ▲ └── disarm, feed has nothing under way ─────► vacant
-//!                     │  └──── ended by itself (submitter gone, queue full): armed again
-//!                     └─────── ended with an error: dead ── disarm ────► vacant
-//! ```
-//!
 //! The arms' lock is held while completions are published (below it: wait queues and lists); what a last completion lets
 //! go of is dropped after it.
 
+mod arms;
+mod lanes;
+#[cfg(test)]
+mod tests;
+
+pub use lanes::{Lane, LaneGuard, Lanes};
+
 use crate::eventpoll::ready::Ready;
 use crate::events::Events;
-use crate::feed::{self, Completion, Disarmed, Fallen, Feed, FeedChoice, FeedKind, Token};
+use crate::feed::{self, Completion, Disarmed, Fallen, Feed, FeedKind, Token};
+use crate::fork::Birthplace;
 use crate::parker::{Parker, Wakes};
 use crate::seat;
-use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicUsize, Mutex, OnceLock, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU8, Mutex, Ordering, fence};
+use arms::{Arms, State};
 use std::fmt;
 use std::io;
-use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -58,9 +57,13 @@ pub(crate) struct LaneInner {
     doze: AtomicU8,
     interrupted: AtomicBool,
     wake: OwnedFd,
+    /// Something was armed whose edges are counted exactly: to be submitted before the next delivery, so that what held at
+    /// ADD is not told twice.
+    exact: AtomicBool,
     /// Whether a worker passes by regularly and so carries out what was put off.
     attended: AtomicBool,
     lead: Mutex<Lead>,
+    birthplace: Birthplace,
 }
 
 /// Whose turn it is to block in a shared lane.
@@ -70,60 +73,9 @@ struct Lead {
     followers: Vec<Arc<Parker>>,
 }
 
-#[derive(Default)]
-struct Arms {
-    slots: Vec<Slot>,
-    vacant: Vec<u32>,
-    completions: Vec<Completion>,
-    /// What completions let go of: dropped without the lock.
-    released: Vec<Arc<dyn Armed>>,
-}
-
-struct Slot {
-    generation: u32,
-    state: State,
-}
-
-enum State {
-    Vacant,
-    Armed { target: Arc<dyn Armed>, fd: RawFd, interest: Events, fallen: Fallen },
-    Closing,
-    Dead,
-}
-
 impl fmt::Debug for LaneInner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lane").field("feed", &self.feed).finish_non_exhaustive()
-    }
-}
-
-impl Arms {
-    fn insert(&mut self, state: State) -> Token {
-        let index = self.vacant.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, state: State::Vacant });
-            (self.slots.len() - 1) as u32
-        });
-        let slot = &mut self.slots[index as usize];
-        slot.state = state;
-        Token(u64::from(slot.generation) << 32 | u64::from(index))
-    }
-
-    /// The slot, if the token is of its present generation: an answer for a closed socket can't reach its successor.
-    fn get(&mut self, token: Token) -> Option<&mut Slot> {
-        let slot = self.slots.get_mut(token.0 as u32 as usize)?;
-        (u64::from(slot.generation) == token.0 >> 32).then_some(slot)
-    }
-
-    fn vacate(&mut self, token: Token) {
-        if let Some(slot) = self.get(token) {
-            slot.generation = slot.generation.wrapping_add(1);
-            // The last generation of the last slot would read as one of the reserved tokens: never used.
-            slot.generation %= u32::MAX;
-            if let State::Armed { target, .. } = std::mem::replace(&mut slot.state, State::Vacant) {
-                self.released.push(target);
-            }
-            self.vacant.push(token.0 as u32);
-        }
     }
 }
 
@@ -147,8 +99,10 @@ impl LaneInner {
             doze: AtomicU8::new(AWAKE),
             interrupted: AtomicBool::new(false),
             wake,
+            exact: AtomicBool::new(false),
             attended: AtomicBool::new(false),
             lead: Mutex::new(Lead::default()),
+            birthplace: Birthplace::here(),
         }
     }
 
@@ -177,19 +131,26 @@ impl LaneInner {
             }
             token
         };
+        if fallen == Fallen::Watched {
+            self.exact.store(true, Ordering::Relaxed);
+        }
         self.nudge();
         Ok(token)
     }
 
     /// These conditions were seen not to hold.
     pub(crate) fn rearm(self: &Arc<Self>, token: Token, conditions: Events) {
-        if self.feed.rearm(token, conditions) {
+        if self.birthplace.check().is_ok() && self.feed.rearm(token, conditions) {
             self.nudge();
         }
     }
 
     /// Ends an arm, and closes its descriptor after it, both in the lane's next submission.
     pub(crate) fn disarm(self: &Arc<Self>, token: Token, close: Option<OwnedFd>) {
+        if self.birthplace.check().is_err() {
+            // The arm is the parent's, and so is the ring; only the descriptor was inherited, and `close` ends that.
+            return;
+        }
         let (disarmed, target) = {
             let mut arms = self.arms.lock();
             // Nothing armed under this token (any more): `close` is dropped, which closes it.
@@ -209,13 +170,14 @@ impl LaneInner {
             (disarmed, target)
         };
         drop(target);
-        if disarmed.is_err() {
+        match disarmed {
             // The ring takes nothing (no memory). The descriptor is closed; the arm that pins it goes the direct way.
-            self.disarm_now(token);
-        } else if self.attended.load(Ordering::Acquire) {
-            self.nudge();
-        } else {
-            self.submit_or_leave();
+            Err(_) => self.disarm_now(token),
+            // Whoever blocks in the feed still pins the descriptor.
+            Ok(Disarmed::Now) => self.nudge(),
+            // The owner passes by. Anybody else can't tell when it does: it may be in a long task.
+            Ok(Disarmed::LastFollows) if seat::owns(self) && self.attended.load(Ordering::Acquire) => {}
+            Ok(Disarmed::LastFollows) => self.submit_or_leave(),
         }
     }
 
@@ -230,6 +192,9 @@ impl LaneInner {
     /// Ends an arm; when it returns the kernel holds the descriptor no longer on its behalf, so that closing it is felt at
     /// once. Gives up after half a second, if the thread that made the arm gets no processor.
     pub(crate) fn disarm_now(self: &Arc<Self>, token: Token) {
+        if self.birthplace.check().is_err() {
+            return;
+        }
         let mut target = None;
         {
             let mut arms = self.arms.lock();
@@ -269,7 +234,12 @@ impl LaneInner {
 
     /// Something was put off that a thread which blocks in the feed right now would not see.
     fn nudge(self: &Arc<Self>) {
-        if !seat::owns(self) && self.doze.load(Ordering::SeqCst) == DOZING {
+        if seat::owns(self) {
+            return;
+        }
+        // With the fence in `block`: either that thread sees what was put off, or it is seen to doze.
+        fence(Ordering::SeqCst);
+        if self.doze.load(Ordering::SeqCst) == DOZING {
             self.kick();
         }
     }
@@ -291,6 +261,7 @@ impl LaneInner {
             self.doze.swap(AWAKE, Ordering::SeqCst);
             return Ok(());
         }
+        fence(Ordering::SeqCst);
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let result = self.feed.block(timeout);
         self.doze.swap(AWAKE, Ordering::SeqCst);
@@ -300,11 +271,12 @@ impl LaneInner {
     /// Publishes what the feed has: each completion as its source's callback would. Waiters of `pumping` are left alone,
     /// for the caller delivers for it.
     pub(crate) fn pump(&self, pumping: Option<&Ready>, submit: bool) -> io::Result<()> {
-        if submit && self.feed.has_pending() {
+        if (submit || self.exact.load(Ordering::Relaxed)) && self.feed.has_pending() {
+            self.exact.store(false, Ordering::Relaxed);
             self.feed.submit()?;
         }
         let mut wakes = Wakes::new(pumping);
-        let released = {
+        let (released, renewed) = {
             let mut arms = self.arms.lock();
             let mut completions = std::mem::take(&mut arms.completions);
             let harvested = self.feed.harvest(&mut completions);
@@ -313,11 +285,12 @@ impl LaneInner {
             }
             arms.completions = completions;
             harvested?;
-            if arms.released.is_empty() { Vec::new() } else { std::mem::take(&mut arms.released) }
+            (std::mem::take(&mut arms.released), std::mem::take(&mut arms.renewed))
         };
         wakes.flush();
         drop(released);
-        Ok(())
+        // Another thread may be about to block without having seen it.
+        if renewed { self.feed.submit() } else { Ok(()) }
     }
 
     fn publish(&self, arms: &mut Arms, completion: Completion, wakes: &mut Wakes<'_>) {
@@ -325,7 +298,7 @@ impl LaneInner {
         match token {
             Token::NONE => return,
             Token::WAKE => {
-                self.drain_wake(last);
+                self.renew_wake(arms, last);
                 return;
             }
             _ => {}
@@ -349,7 +322,9 @@ impl LaneInner {
             Ok(_) | Err(libc::ECANCELED) => self.feed.arm(token, *fd, *interest, *fallen).is_err(),
             Err(_) => true,
         };
-        if ended {
+        if !ended {
+            arms.renewed = true;
+        } else {
             // Whoever uses the descriptor shall try, and meet the error himself.
             target.fire(Events::ERR | Events::HUP, wakes);
             if let State::Armed { target, .. } = std::mem::replace(&mut slot.state, State::Dead) {
@@ -358,12 +333,9 @@ impl LaneInner {
         }
     }
 
-    fn drain_wake(&self, last: bool) {
-        if self.feed.kind() == FeedKind::Poll {
-            let mut count = [0u8; 8];
-            // SAFETY: the buffer has the eight bytes that eventfd writes. An empty counter is an error that says so.
-            unsafe { libc::read(self.wake.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
-        }
+    /// The wake-up's only work was to end the block. Its arm ends with the thread that submitted it.
+    fn renew_wake(&self, arms: &mut Arms, last: bool) {
+        arms.renewed |= last;
         if last && self.feed.arm(Token::WAKE, self.wake.as_raw_fd(), Events::IN, Fallen::Told).is_err() {
             // Nothing can be submitted: the next block fails with the same error and says so.
             self.doze.store(KICKED, Ordering::SeqCst);
@@ -412,186 +384,8 @@ impl LaneInner {
 impl Drop for LaneInner {
     fn drop(&mut self) {
         // Descriptors whose close was put off.
-        self.submit_or_leave();
-    }
-}
-
-/// The lanes of one pool, or of the threads outside any pool. A cheap handle.
-#[derive(Clone)]
-pub struct Lanes {
-    shared: Arc<LanesInner>,
-}
-
-struct LanesInner {
-    kind: FeedKind,
-    fallback: Option<String>,
-    /// Made to see that the feed can be had; becomes the first lane that is asked for.
-    spare: Mutex<Option<Arc<LaneInner>>>,
-    owned: Mutex<Vec<Arc<LaneInner>>>,
-    outside: OnceLock<Arc<LaneInner>>,
-    turn: AtomicUsize,
-}
-
-impl fmt::Debug for Lanes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lanes")
-            .field("feed", &self.shared.kind)
-            .field("owned", &self.shared.owned.lock().len())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Lanes {
-    /// Chooses a feed, and proves that it can be had by making one.
-    ///
-    /// [`FeedChoice::Auto`] takes what the environment variable `EGRET_FEED` names, else the first of uring and poll that
-    /// works; [`fallback`](Lanes::fallback) then tells what was passed over and why.
-    ///
-    /// # Errors
-    /// If a feed that was named (here or in the environment) can't be had, and why; if `EGRET_FEED` names none.
-    pub fn new(choice: FeedChoice) -> io::Result<Self> {
-        let choice = match choice {
-            FeedChoice::Auto => FeedChoice::from_environment()?,
-            named => named,
-        };
-        let (kind, lane, fallback) = match choice {
-            FeedChoice::Auto => match LaneInner::new(FeedKind::Uring) {
-                Ok(lane) => (FeedKind::Uring, lane, None),
-                Err(error) => (FeedKind::Poll, LaneInner::new(FeedKind::Poll)?, Some(error.to_string())),
-            },
-            FeedChoice::Uring => (FeedKind::Uring, LaneInner::new(FeedKind::Uring)?, None),
-            FeedChoice::Aio => (FeedKind::Aio, LaneInner::new(FeedKind::Aio)?, None),
-            FeedChoice::Poll => (FeedKind::Poll, LaneInner::new(FeedKind::Poll)?, None),
-        };
-        Ok(Self::over(kind, fallback, Arc::new(lane)))
-    }
-
-    pub(crate) fn over(kind: FeedKind, fallback: Option<String>, spare: Arc<LaneInner>) -> Self {
-        Self {
-            shared: Arc::new(LanesInner {
-                kind,
-                fallback,
-                spare: Mutex::new(Some(spare)),
-                owned: Mutex::new(Vec::new()),
-                outside: OnceLock::new(),
-                turn: AtomicUsize::new(0),
-            }),
+        if self.birthplace.check().is_ok() {
+            self.submit_or_leave();
         }
     }
-
-    /// The lanes that [`Eventpoll::new`](crate::Eventpoll::new) uses: made once, on first use.
-    ///
-    /// # Errors
-    /// As [`new`](Lanes::new) with [`FeedChoice::Auto`]; the next call tries again.
-    pub fn process_default() -> io::Result<Self> {
-        static DEFAULT: OnceLock<Lanes> = OnceLock::new();
-        if let Some(lanes) = DEFAULT.get() {
-            return Ok(lanes.clone());
-        }
-        let lanes = Self::new(FeedChoice::Auto)?;
-        Ok(DEFAULT.get_or_init(|| lanes).clone())
-    }
-
-    /// The feed in use.
-    pub fn feed(&self) -> FeedKind {
-        self.shared.kind
-    }
-
-    /// Why a better feed was passed over, if one was.
-    pub fn fallback(&self) -> Option<&str> {
-        self.shared.fallback.as_deref()
-    }
-
-    /// Makes a lane for a worker.
-    ///
-    /// # Errors
-    /// If the feed can't be made: no descriptors, no memory.
-    pub fn add_lane(&self) -> io::Result<Lane> {
-        let lane = self.make()?;
-        self.shared.owned.lock().push(lane.clone());
-        Ok(Lane { inner: lane, lanes: self.clone() })
-    }
-
-    fn make(&self) -> io::Result<Arc<LaneInner>> {
-        match self.shared.spare.lock().take() {
-            Some(spare) => Ok(spare),
-            None => LaneInner::new(self.shared.kind).map(Arc::new),
-        }
-    }
-
-    /// The lane of the threads outside the pool.
-    pub(crate) fn outside(&self) -> io::Result<Arc<LaneInner>> {
-        if let Some(lane) = self.shared.outside.get() {
-            return Ok(lane.clone());
-        }
-        let lane = self.make()?;
-        Ok(self.shared.outside.get_or_init(|| lane).clone())
-    }
-
-    /// Where a source that is first needed by this thread is armed: in its own lane; else, from outside the pool, in the
-    /// workers' lanes in turn; without workers, in the lane that the threads outside share.
-    pub(crate) fn here(&self) -> io::Result<Arc<LaneInner>> {
-        if let Some(lane) = seat::own_lane(self) {
-            return Ok(lane);
-        }
-        {
-            let owned = self.shared.owned.lock();
-            if !owned.is_empty() {
-                let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed);
-                return Ok(owned[turn % owned.len()].clone());
-            }
-        }
-        self.outside()
-    }
-
-    pub(crate) fn is(&self, other: &Lanes) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
-    }
 }
-
-/// A worker's lane. A cheap handle.
-#[derive(Clone, Debug)]
-pub struct Lane {
-    inner: Arc<LaneInner>,
-    lanes: Lanes,
-}
-
-impl Lane {
-    /// Makes the current thread the lane's owner until the guard is dropped: its waits pump and block in this lane, and
-    /// sources that it is the first to need are armed here.
-    ///
-    /// # Panics
-    /// If the lane has an owner.
-    pub fn enter(&self) -> LaneGuard<'_> {
-        assert!(!self.inner.attended.swap(true, Ordering::AcqRel), "a lane has one owner at a time");
-        let previous = seat::enter(self.lanes.clone(), self.inner.clone());
-        LaneGuard { lane: self, previous, _not_send: PhantomData }
-    }
-
-    /// The owner's wait returns early: at once if it waits, else its next one does.
-    pub fn interrupt(&self) {
-        self.inner.interrupted.store(true, Ordering::SeqCst);
-        self.inner.kick();
-    }
-}
-
-/// While it lives, the thread that made it owns the lane.
-#[derive(Debug)]
-pub struct LaneGuard<'a> {
-    lane: &'a Lane,
-    previous: Option<seat::Ownership>,
-    _not_send: PhantomData<*const ()>,
-}
-
-impl Drop for LaneGuard<'_> {
-    fn drop(&mut self) {
-        seat::leave(self.previous.take());
-        self.lane.inner.attended.store(false, Ordering::Release);
-        // What this thread put off has nobody else to carry it out.
-        self.lane.inner.submit_or_leave();
-    }
-}
-
-#[cfg(test)]
-#[path = "lane_tests.rs"]
-mod tests;

@@ -1,0 +1,67 @@
+//! [`Arms`]: what a lane has armed, by token. A slab with generations, under the lane's lock.
+//!
+//! ```text
+//!   vacant ── arm ──► armed ── disarm ──► closing ── last completion ──► vacant, next generation
+//!                     │  ▲ └── disarm, feed has nothing under way ─────► vacant
+//!                     │  └──── ended by itself (submitter gone, queue full): armed again
+//!                     └─────── ended with an error: dead ── disarm ────► vacant
+//! ```
+
+use super::Armed;
+use crate::events::Events;
+use crate::feed::{Completion, Fallen, Token};
+use crate::sync::Arc;
+use std::os::fd::RawFd;
+
+#[derive(Default)]
+pub(super) struct Arms {
+    pub(super) slots: Vec<Slot>,
+    pub(super) vacant: Vec<u32>,
+    pub(super) completions: Vec<Completion>,
+    /// Something was armed again, possibly by a thread that will not block.
+    pub(super) renewed: bool,
+    /// What completions let go of: dropped without the lock.
+    pub(super) released: Vec<Arc<dyn Armed>>,
+}
+
+pub(super) struct Slot {
+    generation: u32,
+    pub(super) state: State,
+}
+
+pub(super) enum State {
+    Vacant,
+    Armed { target: Arc<dyn Armed>, fd: RawFd, interest: Events, fallen: Fallen },
+    Closing,
+    Dead,
+}
+
+impl Arms {
+    pub(super) fn insert(&mut self, state: State) -> Token {
+        let index = self.vacant.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, state: State::Vacant });
+            (self.slots.len() - 1) as u32
+        });
+        let slot = &mut self.slots[index as usize];
+        slot.state = state;
+        Token(u64::from(slot.generation) << 32 | u64::from(index))
+    }
+
+    /// The slot, if the token is of its present generation: an answer for a closed socket can't reach its successor.
+    pub(super) fn get(&mut self, token: Token) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(token.0 as u32 as usize)?;
+        (u64::from(slot.generation) == token.0 >> 32).then_some(slot)
+    }
+
+    pub(super) fn vacate(&mut self, token: Token) {
+        if let Some(slot) = self.get(token) {
+            slot.generation = slot.generation.wrapping_add(1);
+            // The last generation of the last slot would read as one of the reserved tokens: never used.
+            slot.generation %= u32::MAX;
+            if let State::Armed { target, .. } = std::mem::replace(&mut slot.state, State::Vacant) {
+                self.released.push(target);
+            }
+            self.vacant.push(token.0 as u32);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! [`Lanes`], [`Lane`]: the public face. A choice of feed, the lanes made of it, and who owns which.
+
+use super::LaneInner;
+use crate::feed::{FeedChoice, FeedKind};
+use crate::fork::Birthplace;
+use crate::seat;
+use crate::sync::{Arc, AtomicUsize, Mutex, OnceLock, Ordering};
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+
+/// The lanes of one pool, or of the threads outside any pool. A cheap handle.
+#[derive(Clone)]
+pub struct Lanes {
+    shared: Arc<LanesInner>,
+}
+
+struct LanesInner {
+    kind: FeedKind,
+    birthplace: Birthplace,
+    fallback: Option<String>,
+    /// Made to see that the feed can be had; becomes the first lane that is asked for.
+    spare: Mutex<Option<Arc<LaneInner>>>,
+    owned: Mutex<Vec<Arc<LaneInner>>>,
+    outside: OnceLock<Arc<LaneInner>>,
+    turn: AtomicUsize,
+}
+
+impl fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lanes")
+            .field("feed", &self.shared.kind)
+            .field("owned", &self.shared.owned.lock().len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Lanes {
+    /// Chooses a feed, and proves that it can be had by making one.
+    ///
+    /// [`FeedChoice::Auto`] takes what the environment variable `EGRET_FEED` names, else the first of uring and poll that
+    /// works; [`fallback`](Lanes::fallback) then tells what was passed over and why.
+    ///
+    /// # Errors
+    /// If a feed that was named (here or in the environment) can't be had, and why; if `EGRET_FEED` names none.
+    pub fn new(choice: FeedChoice) -> io::Result<Self> {
+        let choice = match choice {
+            FeedChoice::Auto => FeedChoice::from_environment()?,
+            named => named,
+        };
+        let (kind, lane, fallback) = match choice {
+            FeedChoice::Auto => match LaneInner::new(FeedKind::Uring) {
+                Ok(lane) => (FeedKind::Uring, lane, None),
+                Err(error) => (FeedKind::Poll, LaneInner::new(FeedKind::Poll)?, Some(error.to_string())),
+            },
+            FeedChoice::Uring => (FeedKind::Uring, LaneInner::new(FeedKind::Uring)?, None),
+            FeedChoice::Aio => (FeedKind::Aio, LaneInner::new(FeedKind::Aio)?, None),
+            FeedChoice::Poll => (FeedKind::Poll, LaneInner::new(FeedKind::Poll)?, None),
+        };
+        Ok(Self::over(kind, fallback, Arc::new(lane)))
+    }
+
+    pub(crate) fn over(kind: FeedKind, fallback: Option<String>, spare: Arc<LaneInner>) -> Self {
+        Self {
+            shared: Arc::new(LanesInner {
+                kind,
+                birthplace: Birthplace::here(),
+                fallback,
+                spare: Mutex::new(Some(spare)),
+                owned: Mutex::new(Vec::new()),
+                outside: OnceLock::new(),
+                turn: AtomicUsize::new(0),
+            }),
+        }
+    }
+
+    /// The lanes that [`Eventpoll::new`](crate::Eventpoll::new) uses: made once, on first use.
+    ///
+    /// # Errors
+    /// As [`new`](Lanes::new) with [`FeedChoice::Auto`]; the next call tries again.
+    pub fn process_default() -> io::Result<Self> {
+        static DEFAULT: OnceLock<Lanes> = OnceLock::new();
+        if let Some(lanes) = DEFAULT.get() {
+            return Ok(lanes.clone());
+        }
+        let lanes = Self::new(FeedChoice::Auto)?;
+        Ok(DEFAULT.get_or_init(|| lanes).clone())
+    }
+
+    /// The feed in use.
+    pub fn feed(&self) -> FeedKind {
+        self.shared.kind
+    }
+
+    /// Why a better feed was passed over, if one was.
+    pub fn fallback(&self) -> Option<&str> {
+        self.shared.fallback.as_deref()
+    }
+
+    /// Makes a lane for a worker.
+    ///
+    /// # Errors
+    /// If the feed can't be made: no descriptors, no memory.
+    pub fn add_lane(&self) -> io::Result<Lane> {
+        let inner = self.make()?;
+        self.shared.owned.lock().push(inner.clone());
+        Ok(Lane { listed: Arc::new(Listed { inner, lanes: self.clone() }) })
+    }
+
+    fn make(&self) -> io::Result<Arc<LaneInner>> {
+        match self.shared.spare.lock().take() {
+            Some(spare) => Ok(spare),
+            None => LaneInner::new(self.shared.kind).map(Arc::new),
+        }
+    }
+
+    /// The lane of the threads outside the pool.
+    pub(crate) fn outside(&self) -> io::Result<Arc<LaneInner>> {
+        if let Some(lane) = self.shared.outside.get() {
+            return Ok(lane.clone());
+        }
+        let lane = self.make()?;
+        Ok(self.shared.outside.get_or_init(|| lane).clone())
+    }
+
+    /// Where a source that is first needed by this thread is armed: in its own lane; else, from outside the pool, in the
+    /// workers' lanes in turn; without workers, in the lane that the threads outside share.
+    ///
+    /// # Errors
+    /// In a child that was forked after these lanes were made; as [`add_lane`](Lanes::add_lane).
+    pub(crate) fn here(&self) -> io::Result<Arc<LaneInner>> {
+        self.check_process()?;
+        if let Some(lane) = seat::own_lane(self) {
+            return Ok(lane);
+        }
+        {
+            let owned = self.shared.owned.lock();
+            if !owned.is_empty() {
+                let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed);
+                return Ok(owned[turn % owned.len()].clone());
+            }
+        }
+        self.outside()
+    }
+
+    /// # Errors
+    /// In a child that was forked after these lanes were made.
+    pub(crate) fn check_process(&self) -> io::Result<()> {
+        self.shared.birthplace.check()
+    }
+
+    pub(crate) fn is(&self, other: &Lanes) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+}
+
+/// A worker's lane. A cheap handle; with the last one the lane gets no more sources.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    listed: Arc<Listed>,
+}
+
+/// A lane's place among those that sources from outside the pool are dealt to.
+#[derive(Debug)]
+struct Listed {
+    inner: Arc<LaneInner>,
+    lanes: Lanes,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.lanes.shared.owned.lock().retain(|lane| !Arc::ptr_eq(lane, &self.inner));
+    }
+}
+
+impl Lane {
+    /// Makes the current thread the lane's owner until the guard is dropped: its waits pump and block in this lane, and
+    /// sources that it is the first to need are armed here.
+    ///
+    /// # Panics
+    /// If the lane has an owner.
+    pub fn enter(&self) -> LaneGuard<'_> {
+        let Listed { inner, lanes } = &*self.listed;
+        assert!(!inner.attended.swap(true, Ordering::AcqRel), "a lane has one owner at a time");
+        let previous = seat::enter(lanes.clone(), inner.clone());
+        LaneGuard { lane: self, previous, _not_send: PhantomData }
+    }
+
+    /// The owner's wait returns early: at once if it waits, else its next one does.
+    pub fn interrupt(&self) {
+        self.listed.inner.interrupted.store(true, Ordering::SeqCst);
+        self.listed.inner.kick();
+    }
+}
+
+/// While it lives, the thread that made it owns the lane.
+#[derive(Debug)]
+pub struct LaneGuard<'a> {
+    lane: &'a Lane,
+    previous: Option<seat::Ownership>,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl Drop for LaneGuard<'_> {
+    fn drop(&mut self) {
+        seat::leave(self.previous.take());
+        self.lane.listed.inner.attended.store(false, Ordering::Release);
+        // What this thread put off has nobody else to carry it out.
+        self.lane.listed.inner.submit_or_leave();
+    }
+}
