@@ -53,10 +53,10 @@ mod real {
     }
 
     /// Whether this thread owns this lane.
-    pub(crate) fn owns(lane: &Arc<LaneInner>) -> bool {
+    pub(crate) fn owns(lane: &LaneInner) -> bool {
         OWNED
             .try_with(|owned| {
-                owned.borrow().as_ref().is_some_and(|owned| Arc::ptr_eq(owned.parker.lane(), lane))
+                owned.borrow().as_ref().is_some_and(|owned| std::ptr::eq(&**owned.parker.lane(), lane))
             })
             .unwrap_or(false)
     }

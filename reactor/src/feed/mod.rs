@@ -45,8 +45,11 @@ pub(crate) struct Completion {
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disarmed {
-    /// Its token is free.
-    Now,
+    /// Its token is free. A thread that was blocked at that moment (this is its round) may still hold the descriptor.
+    Now {
+        /// For [`Feed::unpinned`].
+        round: u64,
+    },
     /// A completion marked `last` will come.
     LastFollows,
 }
@@ -77,8 +80,8 @@ pub(crate) trait Feed: Send + Sync + fmt::Debug {
     /// that the kernel holds the descriptor no longer on this arm's behalf.
     fn disarm_now(&self, token: Token) -> io::Result<Disarmed>;
 
-    /// See [`disarm_now`](Feed::disarm_now). False if it has to be asked again.
-    fn unpinned(&self, token: Token) -> bool;
+    /// See [`disarm_now`](Feed::disarm_now), which gave `how`. False if it has to be asked again.
+    fn unpinned(&self, token: Token, how: Disarmed) -> bool;
 
     /// Whether something was put off.
     fn has_pending(&self) -> bool;

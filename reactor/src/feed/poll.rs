@@ -231,18 +231,23 @@ impl Feed for Poll {
     }
 
     fn disarm(&self, token: Token, close: Option<OwnedFd>) -> io::Result<Disarmed> {
-        self.table.lock().remove(token);
+        let disarmed = self.disarm_now(token);
         drop(close);
-        Ok(Disarmed::Now)
+        disarmed
     }
 
     fn disarm_now(&self, token: Token) -> io::Result<Disarmed> {
-        self.table.lock().remove(token);
-        Ok(Disarmed::Now)
+        let mut table = self.table.lock();
+        table.remove(token);
+        Ok(Disarmed::Now { round: self.rounds.load(Ordering::SeqCst) })
     }
 
-    fn unpinned(&self, _token: Token) -> bool {
-        self.rounds.load(Ordering::SeqCst).is_multiple_of(2)
+    fn unpinned(&self, _token: Token, how: Disarmed) -> bool {
+        // Nobody was blocked, or whoever was has come back since: later rounds don't know the descriptor.
+        match how {
+            Disarmed::Now { round } => round.is_multiple_of(2) || self.rounds.load(Ordering::SeqCst) != round,
+            Disarmed::LastFollows => true,
+        }
     }
 
     fn has_pending(&self) -> bool {

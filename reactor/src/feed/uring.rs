@@ -169,7 +169,7 @@ impl Feed for Uring {
         Ok(Disarmed::LastFollows)
     }
 
-    fn unpinned(&self, token: Token) -> bool {
+    fn unpinned(&self, token: Token, _how: Disarmed) -> bool {
         // The last completion becomes visible under the kernel's lock of the ring, and the file is let go before that lock is
         // released: a call that takes the lock and finds nothing comes after it.
         matches!(self.cancel_now(token), Err(error) if error.raw_os_error() == Some(libc::ENOENT))

@@ -113,7 +113,7 @@ impl LaneInner {
 
     /// Arms `fd` for `target`. What holds already is reported like everything that follows.
     pub(crate) fn arm(
-        self: &Arc<Self>,
+        &self,
         fd: RawFd,
         interest: Events,
         fallen: Fallen,
@@ -139,14 +139,14 @@ impl LaneInner {
     }
 
     /// These conditions were seen not to hold.
-    pub(crate) fn rearm(self: &Arc<Self>, token: Token, conditions: Events) {
+    pub(crate) fn rearm(&self, token: Token, conditions: Events) {
         if self.birthplace.check().is_ok() && self.feed.rearm(token, conditions) {
             self.nudge();
         }
     }
 
     /// Ends an arm, and closes its descriptor after it, both in the lane's next submission.
-    pub(crate) fn disarm(self: &Arc<Self>, token: Token, close: Option<OwnedFd>) {
+    pub(crate) fn disarm(&self, token: Token, close: Option<OwnedFd>) {
         if self.birthplace.check().is_err() {
             // The arm is the parent's, and so is the ring; only the descriptor was inherited, and `close` ends that.
             return;
@@ -164,7 +164,7 @@ impl LaneInner {
                 State::Closing | State::Vacant => return,
             };
             let disarmed = self.feed.disarm(token, close);
-            if let Ok(Disarmed::Now) = disarmed {
+            if let Ok(Disarmed::Now { .. }) = disarmed {
                 arms.vacate(token);
             }
             (disarmed, target)
@@ -174,7 +174,7 @@ impl LaneInner {
             // The ring takes nothing (no memory). The descriptor is closed; the arm that pins it goes the direct way.
             Err(_) => self.disarm_now(token),
             // Whoever blocks in the feed still pins the descriptor.
-            Ok(Disarmed::Now) => self.nudge(),
+            Ok(Disarmed::Now { .. }) => self.nudge(),
             // The owner passes by. Anybody else can't tell when it does: it may be in a long task.
             Ok(Disarmed::LastFollows) if seat::owns(self) && self.attended.load(Ordering::Acquire) => {}
             Ok(Disarmed::LastFollows) => self.submit_or_leave(),
@@ -191,7 +191,7 @@ impl LaneInner {
 
     /// Ends an arm; when it returns the kernel holds the descriptor no longer on its behalf, so that closing it is felt at
     /// once. Gives up after half a second, if the thread that made the arm gets no processor.
-    pub(crate) fn disarm_now(self: &Arc<Self>, token: Token) {
+    pub(crate) fn disarm_now(&self, token: Token) {
         if self.birthplace.check().is_err() {
             return;
         }
@@ -210,9 +210,13 @@ impl LaneInner {
         }
         drop(target);
         let deadline = Instant::now() + LET_GO;
-        match self.feed.disarm_now(token) {
-            Ok(Disarmed::Now) => self.arms.lock().vacate(token),
-            Ok(Disarmed::LastFollows) => {
+        let how = self.feed.disarm_now(token);
+        let how = match how {
+            Ok(how @ Disarmed::Now { .. }) => {
+                self.arms.lock().vacate(token);
+                how
+            }
+            Ok(how @ Disarmed::LastFollows) => {
                 // Any thread may harvest: this one does until the last completion is there.
                 while self.pump(None, false).is_ok()
                     && self.arms.lock().get(token).is_some()
@@ -220,20 +224,21 @@ impl LaneInner {
                 {
                     std::thread::yield_now();
                 }
+                how
             }
             Err(error) => {
                 debug_assert!(error.raw_os_error().is_some());
                 return;
             }
-        }
-        while !self.feed.unpinned(token) && Instant::now() < deadline {
+        };
+        while !self.feed.unpinned(token, how) && Instant::now() < deadline {
             self.kick();
             std::thread::yield_now();
         }
     }
 
     /// Something was put off that a thread which blocks in the feed right now would not see.
-    fn nudge(self: &Arc<Self>) {
+    fn nudge(&self) {
         if seat::owns(self) {
             return;
         }
@@ -247,12 +252,16 @@ impl LaneInner {
     /// Makes whoever blocks in the feed come back, or the next one not block.
     pub(crate) fn kick(&self) {
         if self.doze.swap(KICKED, Ordering::SeqCst) == DOZING {
-            let one = 1u64.to_ne_bytes();
-            // SAFETY: the buffer is eight bytes, as eventfd wants them, and the descriptor is open as long as `self`.
-            let written = unsafe { libc::write(self.wake.as_raw_fd(), one.as_ptr().cast(), one.len()) };
-            // It can only fail when the counter is full, and then the descriptor is readable all the same.
-            debug_assert!(written == 8 || io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock);
+            self.ring();
         }
+    }
+
+    fn ring(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: the buffer is eight bytes, as eventfd wants them, and the descriptor is open as long as `self`.
+        let written = unsafe { libc::write(self.wake.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        // It can only fail when the counter is full, and then the descriptor is readable all the same.
+        debug_assert!(written == 8 || io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock);
     }
 
     /// Blocks in the feed until it has something, until kicked, or until the deadline.
@@ -336,6 +345,11 @@ impl LaneInner {
     /// The wake-up's only work was to end the block. Its arm ends with the thread that submitted it.
     fn renew_wake(&self, arms: &mut Arms, last: bool) {
         arms.renewed |= last;
+        // A thread that harvests in passing may take the wake-up of one that is on its way into the kernel: it rings again.
+        // (The sleeper itself is up by the time it harvests.)
+        if !seat::owns(self) && self.doze.load(Ordering::SeqCst) == KICKED {
+            self.ring();
+        }
         if last && self.feed.arm(Token::WAKE, self.wake.as_raw_fd(), Events::IN, Fallen::Told).is_err() {
             // Nothing can be submitted: the next block fails with the same error and says so.
             self.doze.store(KICKED, Ordering::SeqCst);

@@ -1,0 +1,144 @@
+//! The thread-locals: which runtime this thread stands in, which worker it is, what it is polling.
+//!
+//! | cell | holds | set by |
+//! |---|---|---|
+//! | `ENTERED` | the stack of runtimes entered on this thread, the last is the current one | `enter`, on workers, inside `block_on`, under `Handle::enter` |
+//! | `WORKER` | the worker's core, null elsewhere | a worker thread, from its first to its last look at its queues |
+//! | `PLACE` | whether this thread may block | worker threads for life, `block_on` while it runs |
+//! | `POLLED` | the data pointer of the waker of the task (or `block_on`) that is being polled | the worker around a poll, `block_on` |
+
+use std::{
+    cell::{Cell, RefCell},
+    marker::PhantomData,
+    ptr,
+};
+
+use crate::{runtime::Handle, shared::Shared, sync::Arc, worker::Core};
+
+thread_local! {
+    static ENTERED: RefCell<Entered> = const { RefCell::new(Entered { stack: Vec::new(), next: 0 }) };
+    static WORKER: Cell<*const Core> = const { Cell::new(ptr::null()) };
+    static PLACE: Cell<Place> = const { Cell::new(Place::Outside) };
+    static POLLED: Cell<*const ()> = const { Cell::new(ptr::null()) };
+}
+
+struct Entered {
+    stack: Vec<(u64, Handle)>,
+    next: u64,
+}
+
+/// What a thread is to the runtimes of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Any thread.
+    Outside,
+    /// It is inside `block_on`.
+    BlockOn,
+    /// It is a worker.
+    Worker,
+}
+
+/// The runtime this thread stands in.
+pub(crate) fn try_current() -> Option<Handle> {
+    with_current(Handle::clone)
+}
+
+/// Calls `f` with the runtime this thread stands in. `f` must not call user code.
+pub(crate) fn with_current<R>(f: impl FnOnce(&Handle) -> R) -> Option<R> {
+    // A thread that is being torn down stands in none.
+    ENTERED.try_with(|entered| entered.borrow().stack.last().map(|(_, handle)| f(handle))).ok().flatten()
+}
+
+/// Makes a runtime the current one of this thread until the guard is dropped.
+///
+/// Guards may be dropped in any order: each takes its own entry off the stack.
+pub(crate) fn enter(handle: &Handle) -> Entry {
+    let handle = handle.clone();
+    let id = ENTERED.try_with(|entered| {
+        let mut entered = entered.borrow_mut();
+        let id = entered.next;
+        entered.next += 1;
+        entered.stack.push((id, handle));
+        id
+    });
+    Entry { id: id.ok(), not_send: PhantomData }
+}
+
+/// One entry of the stack of runtimes.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// None on a thread that is being torn down.
+    id: Option<u64>,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let Some(id) = self.id else { return };
+        // The handle may be the runtime's last: drop it after the borrow.
+        let _handle = ENTERED.try_with(|entered| {
+            let mut entered = entered.borrow_mut();
+            let at = entered.stack.iter().rposition(|(other, _)| *other == id)?;
+            Some(entered.stack.remove(at))
+        });
+    }
+}
+
+/// Which worker of that runtime this thread is.
+pub(crate) fn worker_index(shared: &Shared) -> Option<usize> {
+    with_worker(|core| core.filter(|core| ptr::eq(Arc::as_ptr(&core.shared), shared)).map(|core| core.index))
+}
+
+/// Calls `f` with this thread's core if it is a worker's.
+pub(crate) fn with_worker<R>(f: impl FnOnce(Option<&Core>) -> R) -> R {
+    let core = WORKER.get();
+    // SAFETY: not null only between `set_worker` and `clear_worker`, for which set_worker's caller vouches that the core
+    // stays where it is; a shared reference is all that anybody makes of it, and only on this thread.
+    f(unsafe { core.as_ref() })
+}
+
+/// Makes this thread the worker that owns `core`.
+///
+/// # Safety
+///
+/// `core` neither moves nor dies before `clear_worker` was called on this thread.
+pub(crate) unsafe fn set_worker(core: *const Core) {
+    WORKER.set(core);
+}
+
+/// This thread serves no queue any more.
+pub(crate) fn clear_worker() {
+    WORKER.set(ptr::null());
+}
+
+/// What this thread is.
+pub(crate) fn place() -> Place {
+    PLACE.get()
+}
+
+/// Says what this thread is until the guard is dropped.
+pub(crate) fn set_place(place: Place) -> PlaceGuard {
+    PlaceGuard { before: PLACE.replace(place), not_send: PhantomData }
+}
+
+/// Puts the former place back.
+pub(crate) struct PlaceGuard {
+    before: Place,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Drop for PlaceGuard {
+    fn drop(&mut self) {
+        PLACE.set(self.before);
+    }
+}
+
+/// Says whose poll this thread is in; null for none.
+pub(crate) fn set_polled(waker_data: *const ()) {
+    POLLED.set(waker_data);
+}
+
+/// Whether `waker` is the runtime's own for what this thread polls right now.
+pub(crate) fn is_own_waker(waker: &std::task::Waker) -> bool {
+    waker.data() == POLLED.get()
+}

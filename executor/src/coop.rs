@@ -1,0 +1,123 @@
+//! The poll budget: how many operations one poll of a task may complete before it has to let others run.
+//!
+//! ```text
+//!   worker, block_on: reset() ── 128 ──► the task polls its leaves: each poll_proceed takes one
+//!                                                   │
+//!              Ready(RestoreOnPending) ◄────────────┴──────────► 0 left: the waker is woken, Pending
+//!     made_progress(): the unit is spent                              (the task goes to the back of the queue)
+//!     dropped without: the leaf was pending, the unit comes back
+//! ```
+//!
+//! A busy socket always has one more answer ready; without this a task that serves it would never come back to its worker.
+//! Every leaf future of this runtime asks here first. Outside of a task and of `block_on` there is no limit.
+
+use std::{
+    cell::Cell,
+    task::{Context, Poll},
+};
+
+/// tokio's value, plucked from thin air there and good in practice.
+const BUDGET: u8 = 128;
+
+/// Not a number of units: there is no limit.
+const UNLIMITED: u8 = u8::MAX;
+
+thread_local! {
+    static LEFT: Cell<u8> = const { Cell::new(UNLIMITED) };
+}
+
+/// A fresh budget for the poll that follows.
+pub(crate) fn reset() {
+    LEFT.set(BUDGET);
+}
+
+/// Runs one poll of `block_on` with a fresh budget, then puts back what was there.
+pub(crate) fn with_budget<R>(poll: impl FnOnce() -> R) -> R {
+    struct Restore(u8);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            LEFT.set(self.0);
+        }
+    }
+    let _restore = Restore(LEFT.replace(BUDGET));
+    poll()
+}
+
+/// Takes one unit. Pending when none is left: the task is woken and must return.
+///
+/// The answer gives the unit back when it is dropped, unless `made_progress` was called.
+pub(crate) fn poll_proceed(cx: &mut Context<'_>) -> Poll<RestoreOnPending> {
+    let left = LEFT.get();
+    match left {
+        UNLIMITED => {}
+        0 => {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        _ => LEFT.set(left - 1),
+    }
+    Poll::Ready(RestoreOnPending { before: Cell::new(left) })
+}
+
+/// Puts the unit back, unless progress was made.
+#[must_use]
+pub(crate) struct RestoreOnPending {
+    before: Cell<u8>,
+}
+
+impl RestoreOnPending {
+    /// The operation is complete: its unit is spent.
+    pub(crate) fn made_progress(&self) {
+        self.before.set(UNLIMITED);
+    }
+}
+
+impl Drop for RestoreOnPending {
+    fn drop(&mut self) {
+        if self.before.get() != UNLIMITED {
+            LEFT.set(self.before.get());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    fn spend(cx: &mut Context<'_>) -> bool {
+        match poll_proceed(cx) {
+            Poll::Ready(unit) => {
+                unit.made_progress();
+                true
+            }
+            Poll::Pending => false,
+        }
+    }
+
+    #[test]
+    fn a_poll_has_128_units_and_outside_there_is_no_limit() {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let spent = with_budget(|| (0..1000).take_while(|_| spend(cx)).count());
+        assert_eq!(spent, 128);
+        assert!((0..1000).all(|_| spend(cx)));
+    }
+
+    #[test]
+    fn a_pending_leaf_costs_nothing() {
+        let cx = &mut Context::from_waker(Waker::noop());
+        with_budget(|| {
+            for _ in 0..1000 {
+                assert!(poll_proceed(cx).is_ready());
+            }
+            assert_eq!(LEFT.get(), BUDGET);
+        });
+    }
+
+    #[test]
+    fn a_poll_that_panics_leaves_no_budget_behind() {
+        let poll = || with_budget(|| panic!("on purpose"));
+        assert!(std::panic::catch_unwind(poll).is_err());
+        assert_eq!(LEFT.get(), UNLIMITED);
+    }
+}

@@ -1,0 +1,65 @@
+//! [`Driver`]: the runtime's end of the engine. From an event's number to the tasks that wait for it.
+
+use super::{scheduled::ScheduledIo, slab::Slab};
+use crate::sync::{AtomicBool, Ordering};
+use egret_reactor::Event;
+use std::io;
+
+/// All registrations of a runtime.
+pub(crate) struct Driver {
+    slots: Slab<ScheduledIo>,
+    /// Set once, before the last wake of every waiter. A waiter stores its waker and then looks here: either the flag is seen or the
+    /// waker is found, since one of the two comes second to the lock around the wakers.
+    shut_down: AtomicBool,
+}
+
+impl Driver {
+    pub(crate) fn new() -> Self {
+        Self { slots: Slab::new(), shut_down: AtomicBool::new(false) }
+    }
+
+    /// Wakes the tasks that wait for these events. An event for a registration that is gone finds nobody.
+    pub(crate) fn dispatch(&self, events: &[Event]) {
+        for event in events {
+            if let Some(scheduled) = self.slots.get(event.data) {
+                scheduled.wake(event.events);
+            }
+        }
+    }
+
+    /// Wakes every waiter; each finds an error. New registrations and new waits get the same error.
+    pub(crate) fn shutdown(&self) {
+        self.shut_down.store(true, Ordering::Release);
+        for scheduled in self.slots.all() {
+            scheduled.wake_all();
+        }
+    }
+
+    /// Fails after [`shutdown`](Self::shutdown).
+    pub(super) fn check(&self) -> io::Result<()> {
+        if self.shut_down.load(Ordering::Acquire) {
+            return Err(io::Error::other("the egret runtime of this socket has been shut down"));
+        }
+        Ok(())
+    }
+
+    /// A place for a registration's wakers.
+    pub(super) fn register(&self) -> io::Result<u64> {
+        self.check()?;
+        self.slots.acquire()
+    }
+
+    /// The wakers of a live registration.
+    pub(super) fn scheduled(&self, key: u64) -> Option<&ScheduledIo> {
+        self.slots.get(key)
+    }
+
+    /// Gives the place back; its wakers are dropped, unwoken.
+    pub(super) fn deregister(&self, key: u64) {
+        if let Some(scheduled) = self.slots.get(key) {
+            scheduled.clear();
+        }
+        let live = self.slots.release(key);
+        debug_assert!(live, "a registration was released twice");
+    }
+}

@@ -1,0 +1,78 @@
+//! Wakers gathered under a lock, to be woken after it was dropped. On the stack, so that firing and dispatching don't allocate.
+
+use crate::task::quiet::quietly;
+use std::task::Waker;
+
+/// How many wakers a batch holds before the lock has to be dropped for them (tokio's number).
+pub(crate) const BATCH: usize = 32;
+
+/// Up to [`BATCH`] wakers. A waker that panics doesn't take its neighbours' wakes with it.
+pub(crate) struct WakeBatch {
+    wakers: [Option<Waker>; BATCH],
+    len: usize,
+}
+
+impl WakeBatch {
+    pub(crate) fn new() -> Self {
+        Self { wakers: [const { None }; BATCH], len: 0 }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.len == BATCH
+    }
+
+    /// Adds a waker. Panics if the batch is full.
+    pub(crate) fn push(&mut self, waker: Waker) {
+        self.wakers[self.len] = Some(waker);
+        self.len += 1;
+    }
+
+    /// Wakes everything gathered, in the order it was pushed. Never call it with a lock held.
+    pub(crate) fn wake(self) {
+        for waker in self.wakers.into_iter().take(self.len).flatten() {
+            wake(waker);
+        }
+    }
+}
+
+/// Wakes a task; a foreign waker's panic ends here.
+pub(crate) fn wake(waker: Waker) {
+    quietly(|| waker.wake());
+}
+
+#[cfg(all(test, not(egret_loom)))]
+mod tests {
+    use super::*;
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::Wake,
+    };
+
+    struct Count {
+        woken: AtomicUsize,
+        panics: bool,
+    }
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.woken.fetch_add(1, Ordering::Relaxed);
+            assert!(!self.panics, "a waker that panics");
+        }
+    }
+
+    #[test]
+    fn a_panicking_waker_does_not_swallow_the_other_wakes() {
+        let good = Arc::new(Count { woken: AtomicUsize::new(0), panics: false });
+        let bad = Arc::new(Count { woken: AtomicUsize::new(0), panics: true });
+        let mut batch = WakeBatch::new();
+        batch.push(Waker::from(good.clone()));
+        batch.push(Waker::from(bad.clone()));
+        batch.push(Waker::from(good.clone()));
+        batch.wake();
+        assert_eq!(good.woken.load(Ordering::Relaxed), 2);
+        assert_eq!(bad.woken.load(Ordering::Relaxed), 1);
+    }
+}

@@ -1,0 +1,83 @@
+//! Running a future on a thread that isn't a worker.
+//!
+//! ```text
+//!   poll ── Ready ─► the output
+//!     ▲ └── Pending ─► woken?  ── yes ─┐
+//!     │                 │ no: park     │
+//!     └─────────────────┴── unpark ────┘
+//! ```
+//!
+//! The thread parks with std's own parker: it isn't a worker, the reactor and the queues are not its business.
+
+use std::{
+    future::Future,
+    pin::pin,
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+};
+
+use crate::{
+    context::{self, Place},
+    coop,
+    runtime::Handle,
+    sync::{Arc, AtomicBool, Ordering},
+};
+
+/// Wakes the thread. `woken` is set by any wake and cleared by the thread before it polls.
+struct Signal {
+    thread: Thread,
+    woken: AtomicBool,
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Release: the poll sees what was written before the wake.
+        if !self.woken.swap(true, Ordering::Release) {
+            self.thread.unpark();
+        }
+    }
+}
+
+#[track_caller]
+pub(crate) fn block_on<F: Future>(handle: &Handle, future: F) -> F::Output {
+    assert!(
+        context::place() == Place::Outside,
+        "Cannot start a runtime from within a runtime: this thread is already driving tasks, and block_on would block it"
+    );
+    let _place = context::set_place(Place::BlockOn);
+    let _entered = context::enter(handle);
+    let signal = Arc::new(Signal { thread: thread::current(), woken: AtomicBool::new(false) });
+    let waker = Waker::from(signal.clone());
+    let _polled = Polled::by(&waker);
+    let mut cx = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = coop::with_budget(|| future.as_mut().poll(&mut cx)) {
+            return output;
+        }
+        // A parked thread may wake for no reason, or for another's unpark.
+        while !signal.woken.swap(false, Ordering::Acquire) {
+            thread::park();
+        }
+    }
+}
+
+/// Says that this thread polls for `block_on` until it is dropped.
+struct Polled;
+
+impl Polled {
+    fn by(waker: &Waker) -> Self {
+        context::set_polled(waker.data());
+        Self
+    }
+}
+
+impl Drop for Polled {
+    fn drop(&mut self) {
+        context::set_polled(std::ptr::null());
+    }
+}

@@ -1,0 +1,247 @@
+//! What a user holds: [`Builder`], [`Runtime`], [`Handle`].
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | `builder` | settings; starting the workers, and undoing that if one can't be started |
+//! | `block_on` | running a future on a thread that isn't a worker |
+//! | `metrics` | counters |
+
+mod block_on;
+mod builder;
+mod metrics;
+
+use std::{fmt, future::Future, io, marker::PhantomData, thread};
+
+pub use builder::Builder;
+pub use egret_reactor::{FeedChoice, FeedKind};
+pub(crate) use metrics::Counters;
+pub use metrics::{Metrics, WorkerMetrics};
+
+use crate::{
+    context::{self, Place},
+    shared::Shared,
+    sync::Arc,
+    task::{self, JoinHandle, quiet::quietly},
+};
+
+/// A runtime: worker threads that poll tasks and wait, together, in one reactor.
+///
+/// **Dropping it ends it**, from any thread, also from a task, its own included: tasks that run finish the poll they
+/// are in, all others are dropped where they stand, and their handles give a cancelled [`JoinError`](crate::JoinError).
+/// The drop waits for the worker threads, unless it happens on a worker thread (of this or any other runtime), where waiting
+/// could be for ever: then the last worker to leave does the rest in the background. A task that blocks its
+/// worker for good keeps the drop waiting for good.
+///
+/// ```
+/// let runtime = egret_executor::Runtime::new()?;
+/// assert_eq!(runtime.block_on(async { 1 + 1 }), 2);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Runtime {
+    handle: Handle,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Runtime {
+    /// A multi-thread runtime with a worker per processor and the best feed there is.
+    ///
+    /// # Errors
+    ///
+    /// If no feed can be had or a thread can't be started.
+    pub fn new() -> io::Result<Self> {
+        Builder::new_multi_thread().build()
+    }
+
+    /// Runs `future` on this thread until it is complete, while the workers run what it spawns.
+    ///
+    /// # Panics
+    ///
+    /// If `future` does, and if this thread is a worker or already inside a `block_on`.
+    #[track_caller]
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.handle.block_on(future)
+    }
+
+    /// Spawns a task on this runtime. See [`spawn`].
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        task::spawn(&self.handle.shared, future)
+    }
+
+    /// A handle to it, for other threads.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Makes it this thread's current runtime until the guard is dropped. See [`Handle::enter`].
+    pub fn enter(&self) -> EnterGuard<'_> {
+        self.handle.enter()
+    }
+
+    /// What tells this runtime's workers which socket moved.
+    pub fn feed(&self) -> FeedKind {
+        self.handle.shared.lanes_of_runtime.feed()
+    }
+
+    /// Why a better feed was passed over; none if it wasn't.
+    pub fn feed_fallback(&self) -> Option<&str> {
+        self.handle.shared.lanes_of_runtime.fallback()
+    }
+
+    /// How many workers it has.
+    pub fn workers(&self) -> usize {
+        self.handle.shared.seats.len()
+    }
+
+    /// A snapshot of its counters.
+    pub fn metrics(&self) -> Metrics {
+        self.handle.metrics()
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.handle.shared.shutdown();
+        if context::place() == Place::Worker {
+            return;
+        }
+        for thread in self.threads.drain(..) {
+            // A worker whose loop has unwound has said so on stderr.
+            if let Err(payload) = thread.join() {
+                quietly(|| drop(payload));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime")
+            .field("workers", &self.workers())
+            .field("feed", &self.feed())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A reference to a runtime, cheap to clone. It doesn't keep the runtime running: that's what [`Runtime`] is for.
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Handle {
+    /// The runtime this code runs in.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime.
+    #[track_caller]
+    pub fn current() -> Self {
+        match Self::try_current() {
+            Some(handle) => handle,
+            None => no_runtime(),
+        }
+    }
+
+    /// The runtime this code runs in: a task, a `block_on`, or under an [`enter`](Self::enter) guard.
+    pub fn try_current() -> Option<Self> {
+        context::try_current()
+    }
+
+    /// Makes this the current runtime of this thread until the guard is dropped.
+    ///
+    /// Guards may be dropped in any order; the current runtime is that of the youngest that is left.
+    ///
+    /// ```
+    /// let runtime = egret_executor::Builder::new_multi_thread().worker_threads(1).build()?;
+    /// let guard = runtime.handle().enter();
+    /// let task = egret_executor::spawn(async { 5 });
+    /// drop(guard);
+    /// assert_eq!(runtime.block_on(task).unwrap(), 5);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn enter(&self) -> EnterGuard<'_> {
+        EnterGuard { _entry: context::enter(self), handle: PhantomData }
+    }
+
+    /// Spawns a task on this runtime. See [`spawn`]; once the runtime has ended the task is dropped at once.
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        task::spawn(&self.shared, future)
+    }
+
+    /// Runs `future` on this thread until it is complete. See [`Runtime::block_on`].
+    ///
+    /// Once the runtime has ended, timers and sockets in it give errors.
+    ///
+    /// # Panics
+    ///
+    /// If `future` does, and if this thread is a worker or already inside a `block_on`.
+    #[track_caller]
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        block_on::block_on(self, future)
+    }
+
+    /// A snapshot of the runtime's counters.
+    pub fn metrics(&self) -> Metrics {
+        Metrics::of(&self.shared)
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("workers", &self.shared.seats.len()).finish_non_exhaustive()
+    }
+}
+
+/// Keeps a runtime current on this thread. See [`Handle::enter`].
+#[derive(Debug)]
+#[must_use = "the runtime is current only while the guard lives"]
+pub struct EnterGuard<'a> {
+    _entry: context::Entry,
+    handle: PhantomData<&'a Handle>,
+}
+
+/// Spawns a task on the current runtime.
+///
+/// It begins to run at once, on some worker, whether its handle is awaited or not.
+///
+/// # Panics
+///
+/// Outside of a runtime; [`Handle::spawn`] works everywhere.
+///
+/// ```
+/// # let runtime = egret_executor::Builder::new_multi_thread().worker_threads(1).build()?;
+/// runtime.block_on(async {
+///     let task = egret_executor::spawn(async { "done" });
+///     assert_eq!(task.await.unwrap(), "done");
+/// });
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[track_caller]
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    match context::try_current() {
+        Some(handle) => task::spawn(&handle.shared, future),
+        None => no_runtime(),
+    }
+}
+
+#[cold]
+#[track_caller]
+fn no_runtime() -> ! {
+    panic!(
+        "no egret runtime here: this must be called from a task, from inside `block_on`, or under `Handle::enter`"
+    )
+}

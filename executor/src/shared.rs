@@ -1,0 +1,206 @@
+//! What all threads of one runtime share: scheduling from outside, and the end of a runtime.
+//!
+//! ```text
+//!   Running ── shutdown() ──► Stopping ── the last worker has left and cleaned ──► Stopped
+//!
+//!   shutdown: the Runtime is dropped, on whatever thread
+//!     1. phase = Stopping: spawn drops its task at once; every worker is interrupted, and each that leaves wakes another
+//!     2. a worker finishes the poll it is in, moves its queue into the injector, leaves its lane, counts itself out
+//!   clean: the last one out, all by itself
+//!     3. timers and registrations end: whoever waits for them, on any thread, is woken to an error
+//!     4. until nothing is left: the registry is closed, its wakers woken: the Runnables arrive in the injector;
+//!        every Runnable is dropped, and the future with it. Such a drop may wake other tasks: hence the loop
+//!     5. phase = Stopped, and the injector is emptied once more
+//! ```
+//!
+//! Steps 3 and 4 run user code (drops, foreign wakers); it finds the runtime still current, so what it spawns is dropped at once.
+//!
+//! **Nothing stays in the injector.** Whoever pushes looks at the phase afterwards, the cleaner looks at the injector after
+//! it has set the phase, and both put a fence between: one of them finds the task. A pusher that sees Stopped drops it.
+//!
+//! **No deadlock.** Threads are joined by whoever dropped the Runtime, unless that is a worker of any runtime: two workers
+//! that drop each other's runtime would wait for each other. Nothing else waits for a thread.
+//!
+//! | field | written by |
+//! |---|---|
+//! | `phase` | Stopping by `shutdown`, Stopped by the cleaner |
+//! | `remaining` | each worker once, when it leaves |
+//! | `wait_failed` | the first worker whose wait fails |
+
+use std::{io, time::Duration};
+
+use egret_reactor::{Event, Eventpoll, Lane, Lanes};
+
+use crate::{
+    idle::Idle,
+    io::Driver,
+    queue::{Injector, Remote},
+    runtime::Counters,
+    sync::{Arc, AtomicBool, AtomicU8, AtomicUsize, Ordering, Padded, fence},
+    task::{Task, quiet::quietly, registry::Registry},
+    time::Timers,
+};
+
+const RUNNING: u8 = 0;
+const STOPPING: u8 = 1;
+const STOPPED: u8 = 2;
+
+/// What others see of a worker.
+pub(crate) struct Seat {
+    pub(crate) queue: Remote<Task>,
+    pub(crate) counters: Padded<Counters>,
+}
+
+/// The shared part of a runtime. Handles, workers and tasks hold it.
+pub(crate) struct Shared {
+    pub(crate) eventpoll: Eventpoll,
+    pub(crate) lanes_of_runtime: Lanes,
+    /// One per worker.
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) io: Driver,
+    /// One per worker.
+    pub(crate) timers: Box<[Timers]>,
+    /// One per worker.
+    pub(crate) seats: Box<[Seat]>,
+    pub(crate) injector: Padded<Injector<Task>>,
+    pub(crate) idle: Padded<Idle>,
+    pub(crate) registry: Registry,
+    phase: AtomicU8,
+    remaining: AtomicUsize,
+    wait_failed: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(lanes_of_runtime: Lanes, lanes: Vec<Lane>, seats: Box<[Seat]>) -> Self {
+        let workers = seats.len();
+        Self {
+            eventpoll: Eventpoll::with_lanes(&lanes_of_runtime),
+            lanes_of_runtime,
+            lanes,
+            io: Driver::new(),
+            timers: (0..workers).map(|_| Timers::new()).collect(),
+            seats,
+            injector: Padded::default(),
+            idle: Padded(Idle::new(workers)),
+            registry: Registry::new(workers),
+            phase: AtomicU8::new(RUNNING),
+            remaining: AtomicUsize::new(workers),
+            wait_failed: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == RUNNING
+    }
+
+    /// Queues a task from a thread that isn't a worker of this runtime.
+    pub(crate) fn schedule(&self, task: Task) {
+        self.injector.push(task);
+        // Its fence also stands between the push and the look at the phase.
+        self.notify();
+        if self.phase.load(Ordering::Relaxed) == STOPPED {
+            self.drop_injected();
+        }
+    }
+
+    /// After a task was queued: wakes a worker if one sleeps and none is looking around.
+    pub(crate) fn notify(&self) {
+        if self.idle.claim_wake() {
+            self.eventpoll.notify_one();
+        }
+    }
+
+    /// Whether a searcher would find a task. LIFO slots don't count, their owners are awake.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.injector.is_empty() || self.seats.iter().any(|seat| !seat.queue.is_empty())
+    }
+
+    /// Says once, on stderr, that the lanes don't work: there is nobody to return this error to.
+    pub(crate) fn report_failed_wait(&self, error: &io::Error) {
+        if !self.wait_failed.swap(true, Ordering::Relaxed) {
+            eprintln!(
+                "egret: waiting for events failed ({} feed): {error}; workers go on and try again",
+                self.lanes_of_runtime.feed()
+            );
+        }
+    }
+
+    /// Begins the end of the runtime. Doesn't wait for it.
+    pub(crate) fn shutdown(&self) {
+        let begun = self.phase.compare_exchange(RUNNING, STOPPING, Ordering::SeqCst, Ordering::Relaxed);
+        if begun.is_err() {
+            return;
+        }
+        for lane in &self.lanes {
+            lane.interrupt();
+        }
+        self.eventpoll.notify_one();
+    }
+
+    /// A worker (or one that never came to be) is gone. The last one cleans.
+    pub(crate) fn worker_left(&self) {
+        // One permit wakes one worker, so each that leaves passes it on.
+        self.eventpoll.notify_one();
+        if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.clean();
+        }
+    }
+
+    fn clean(&self) {
+        for timers in &self.timers {
+            quietly(|| timers.shutdown());
+        }
+        quietly(|| self.io.shutdown());
+        loop {
+            let wakers = self.registry.close_and_take();
+            let found = !wakers.is_empty();
+            for waker in wakers {
+                waker.wake();
+            }
+            if !self.drop_injected() && !found {
+                break;
+            }
+        }
+        self.phase.store(STOPPED, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.drop_injected();
+        self.flush_lanes();
+    }
+
+    /// Drops all queued tasks; whether there were any.
+    fn drop_injected(&self) -> bool {
+        let mut any = false;
+        while let Some(task) = self.injector.pop() {
+            any = true;
+            drop(task);
+        }
+        any
+    }
+
+    /// What was dropped meanwhile has left its closing with some lane. The owners are gone: wait once in the place of each.
+    fn flush_lanes(&self) {
+        let mut events = [Event::default(); 16];
+        for lane in &self.lanes {
+            let _owner = lane.enter();
+            // Whatever events it gives are for sockets that are gone.
+            match self.eventpoll.wait_notified(&mut events, Some(Duration::ZERO)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => self.report_failed_wait(&error),
+            }
+        }
+    }
+}
+
+/// A worker's end of a new queue, and the seat that shows it to the others.
+pub(crate) fn seat() -> (crate::queue::Local<Task>, Seat) {
+    let (local, queue) = crate::queue::local();
+    let seat = Seat { queue, counters: Padded::default() };
+    (local, seat)
+}
+
+/// Handles go to every thread.
+const _: fn() = || {
+    fn shared_by_threads<T: Send + Sync>() {}
+    shared_by_threads::<Arc<Shared>>();
+};

@@ -1,0 +1,131 @@
+//! The future around the user's: what a worker really polls.
+//!
+//! | event | what happens, in this order |
+//! |---|---|
+//! | aborted before a poll | the future is dropped, `cancelled` |
+//! | Ready | the future is dropped; the output, or the panic of the drop |
+//! | a panic | the future is dropped, the first panic is the result |
+//! | first Pending | registers; if an abort came first or the registry is closed, as if aborted before a poll |
+//! | dropped (end of the runtime) | the future is dropped, the registration withdrawn |
+//!
+//! Whoever awaits the handle is woken only after all this: async-task publishes the output after the poll has returned.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use pin_project_lite::pin_project;
+
+use crate::{
+    context,
+    task::{
+        JoinError, Meta,
+        quiet::{Quiet, caught, quietly},
+        state::{Abort, Publish},
+    },
+};
+
+/// A task's result as it lies in its allocation: dropping it never panics.
+pub(crate) type Outcome<T> = Quiet<Result<T, JoinError>>;
+
+pin_project! {
+    pub(crate) struct Harness<'a, F> {
+        meta: &'a Meta,
+        #[pin]
+        future: Option<F>,
+    }
+
+    impl<F> PinnedDrop for Harness<'_, F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            quietly(|| this.future.set(None));
+            this.meta.withdraw();
+        }
+    }
+}
+
+impl<'a, F: Future> Harness<'a, F> {
+    pub(crate) fn new(meta: &'a Meta, future: F) -> Self {
+        Self { meta, future: Some(future) }
+    }
+
+    /// Drops the future and tells why there is no output.
+    fn cancel(self: Pin<&mut Self>) -> JoinError {
+        let mut this = self.project();
+        match caught(|| this.future.set(None)) {
+            Ok(()) => JoinError::cancelled(this.meta.id),
+            Err(payload) => JoinError::panic(this.meta.id, payload),
+        }
+    }
+}
+
+impl<F: Future> Future for Harness<'_, F> {
+    type Output = Outcome<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.meta.state.is_aborted() {
+            return Poll::Ready(Quiet::new(Err(self.cancel())));
+        }
+        let mut this = self.as_mut().project();
+        let id = this.meta.id;
+        let polled = caught(|| match this.future.as_mut().as_pin_mut() {
+            Some(future) => future.poll(cx),
+            None => unreachable!("async-task doesn't poll a future that has ended"),
+        });
+        let result = match polled {
+            Ok(Poll::Pending) => match this.meta.wait(cx.waker()) {
+                Publish::Published => return Poll::Pending,
+                Publish::Aborted => Err(self.cancel()),
+            },
+            Ok(Poll::Ready(output)) => {
+                let output = Quiet::new(output);
+                match caught(|| this.future.set(None)) {
+                    Ok(()) => Ok(output.into_inner()),
+                    Err(payload) => Err(JoinError::panic(id, payload)),
+                }
+            }
+            Err(payload) => {
+                quietly(|| this.future.set(None));
+                Err(JoinError::panic(id, payload))
+            }
+        };
+        Poll::Ready(Quiet::new(result))
+    }
+}
+
+impl Meta {
+    /// The task is about to wait: the first time it puts its waker into the registry.
+    fn wait(&self, waker: &Waker) -> Publish {
+        if self.state.is_registered() {
+            return Publish::Published;
+        }
+        let worker = context::worker_index(&self.shared);
+        match self.shared.registry.insert(worker, self.id.0, waker.clone()) {
+            Ok(key) => self.state.publish(key),
+            Err(_closed) => Publish::Aborted,
+        }
+    }
+
+    /// The task's future is gone: nobody needs to wake it any more.
+    fn withdraw(&self) {
+        if let Some(key) = self.state.withdraw() {
+            // The waker goes last of all, outside of the lock: it's one of async-task's, its drop only counts down.
+            drop(self.shared.registry.remove(key, self.id.0));
+        }
+    }
+
+    /// Asks the task to end.
+    pub(crate) fn abort(&self) {
+        match self.state.abort() {
+            Abort::Wake(key) => {
+                // None if it ended in between.
+                if let Some(waker) = self.shared.registry.waker(key, self.id.0) {
+                    waker.wake();
+                }
+            }
+            Abort::WillSee | Abort::Already => {}
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Tasks: what is in one, how it is made, how its wakes reach a run queue.
+//!
+//! ```text
+//!   one allocation (async-task)                        who holds it
+//!   ┌───────────────────────────────────────┐
+//!   │ async-task's state, join waker        │◄──── Runnable: the right to poll it; in a run queue, or on a worker's stack
+//!   │ Meta: runtime, id, place, State       │◄──── Wakers: in leaf futures; one in the registry once it has waited
+//!   │ Harness { future } or the output      │◄──── JoinHandle: reads the output, aborts
+//!   └───────────────────────────────────────┘
+//!
+//!   spawn ─► queued ─► running ─┬─► Ready or panic ─► future dropped ─► output kept for the handle
+//!              ▲                ├─► Pending, first time ─► registered ─┐
+//!              │                └─► Pending ───────────────────────────┤
+//!              └──────────────────── woken ◄───────────────────────────┘
+//!   abort: sets a bit and wakes; the next poll drops the future instead of polling it.
+//!   end of the runtime: every Runnable is dropped, and with it the future; the handle gets `cancelled`.
+//! ```
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | `state`, `registry` | abortion and registration: plain, model-checked |
+//! | `harness` | the future around the user's: catches panics, sees aborts, registers |
+//! | `join`, `error` | [`JoinHandle`], [`JoinError`] |
+
+pub(crate) mod registry;
+pub(crate) mod state;
+
+#[cfg(not(egret_loom))]
+mod error;
+#[cfg(not(egret_loom))]
+mod harness;
+#[cfg(not(egret_loom))]
+mod id;
+#[cfg(not(egret_loom))]
+mod join;
+#[cfg(not(egret_loom))]
+pub(crate) mod quiet;
+#[cfg(not(egret_loom))]
+mod spawn;
+#[cfg(not(egret_loom))]
+mod yield_now;
+
+#[cfg(not(egret_loom))]
+pub(crate) use spawn::{Meta, Task, spawn};
+#[cfg(not(egret_loom))]
+pub use {
+    error::JoinError,
+    id::Id,
+    join::JoinHandle,
+    yield_now::{YieldNow, yield_now},
+};

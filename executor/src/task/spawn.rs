@@ -1,0 +1,95 @@
+//! Making a task, and the way of its wakes into a run queue.
+
+use std::{future::Future, panic::Location, ptr::NonNull};
+
+use async_task::{Runnable, ScheduleInfo, WithInfo};
+
+use crate::{
+    context,
+    queue::Pointer,
+    shared::Shared,
+    sync::Arc,
+    task::{Id, JoinHandle, harness::Harness, state::State},
+};
+
+/// What a task knows about itself; lies in its one allocation.
+pub(crate) struct Meta {
+    /// Keeps the runtime's shared part as long as anything of the task exists. The circle (queue, task, runtime) is
+    /// broken at the end of the runtime, which empties the queues.
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) id: Id,
+    pub(crate) spawned_at: &'static Location<'static>,
+    pub(crate) state: State,
+}
+
+/// The right to poll a task.
+pub(crate) type Task = Runnable<Meta>;
+
+// SAFETY: Runnable::into_raw and from_raw are made for this; a Runnable may be moved to another thread (`spawn` below takes
+// only futures that may).
+unsafe impl Pointer for Task {
+    fn into_ptr(self) -> NonNull<()> {
+        self.into_raw()
+    }
+
+    unsafe fn from_ptr(pointer: NonNull<()>) -> Self {
+        // SAFETY: the caller hands in, once, what into_raw has given.
+        unsafe { Runnable::from_raw(pointer) }
+    }
+}
+
+/// What `spawn_unchecked` can't see: the metadata is reached from every thread.
+const _: fn() = || {
+    fn shared_by_threads<T: Send + Sync>() {}
+    shared_by_threads::<Meta>();
+};
+
+/// Makes a task of `future` and queues it; if the runtime is ending, drops it instead.
+#[track_caller]
+pub(crate) fn spawn<F>(shared: &Arc<Shared>, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let meta = Meta {
+        shared: shared.clone(),
+        id: Id::next(),
+        spawned_at: Location::caller(),
+        state: State::default(),
+    };
+    // SAFETY: the four demands of spawn_unchecked. The future may be moved to another thread: F is Send, and so is the
+    // reference to Meta, which is Sync (asserted above). What it borrows outlives its Runnable: F is 'static, and the
+    // metadata lies in the allocation that the Runnable keeps; async-task drops the future before the metadata, and the
+    // output, which outlives the future, doesn't borrow from it (T is 'static). The schedule function is a function:
+    // Send, Sync and 'static.
+    let (task, handle) = unsafe {
+        async_task::Builder::new()
+            .metadata(meta)
+            .spawn_unchecked(move |meta| Harness::new(meta, future), WithInfo(schedule))
+    };
+    let handle = JoinHandle::new(handle);
+    if shared.is_running() {
+        task.schedule();
+    } else {
+        drop(task);
+    }
+    handle
+}
+
+/// Puts a task that was woken (or spawned) into a run queue.
+///
+/// Whoever takes it out may finish and free it before this returns, and with it, perhaps, the last reference to the runtime.
+/// So nothing is touched through the task after the push: a worker has the runtime through its own core, everybody else
+/// takes a reference for the duration of the call.
+fn schedule(task: Task, info: ScheduleInfo) {
+    context::with_worker(|core| {
+        let shared = &task.metadata().shared;
+        match core {
+            Some(core) if Arc::ptr_eq(&core.shared, shared) => core.schedule(task, info),
+            _ => {
+                let shared = shared.clone();
+                shared.schedule(task);
+            }
+        }
+    });
+}

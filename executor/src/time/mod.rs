@@ -1,0 +1,18 @@
+//! Time: [`sleep`], [`timeout`], and the timers of a worker behind them.
+//!
+//! - `wheel`: which timers are due. Pure.
+//! - `driver`: one wheel a worker behind a mutex, its next deadline in an atomic. The life of a timer is drawn there.
+//! - `sleep`, `timeout`: the futures.
+//!
+//! A deadline is rounded up to a tick of about 131 us: a timer is never early, and by the wheel never later than that. The worker
+//! that fires it may add what it costs to wake and to poll whatever is ahead in its queue.
+
+mod driver;
+pub mod error;
+mod sleep;
+mod timeout;
+mod wheel;
+
+pub(crate) use driver::Timers;
+pub use sleep::{Sleep, sleep, sleep_until};
+pub use timeout::{Timeout, timeout, timeout_at};

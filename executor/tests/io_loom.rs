@@ -1,0 +1,146 @@
+//! Models of what a waiter of a socket does against the engine, for loom: `RUSTFLAGS="--cfg egret_loom" cargo test --release --test io_loom`.
+//!
+//! The crate compiles only its plain parts under loom, so the model takes the file it checks in by its path.
+#![cfg(egret_loom)]
+#![allow(dead_code)]
+
+#[path = "../src/sync.rs"]
+mod sync;
+
+#[path = "../src/io/mod.rs"]
+mod io;
+
+#[path = "../src/task"]
+mod task {
+    pub(crate) mod quiet;
+}
+
+#[path = "time_support/block_on.rs"]
+mod block_on;
+
+use block_on::block_on;
+use egret_reactor::Events;
+use io::{Direction, ScheduledIo};
+use loom::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+};
+use std::{future::poll_fn, task::Poll};
+
+/// A socket as the engine sees it: the readiness is set, then the event is delivered. Relaxed: the lock alone has to order it.
+#[derive(Default)]
+struct Socket {
+    readiness: AtomicUsize,
+    scheduled: ScheduledIo,
+}
+
+impl Socket {
+    fn deliver(&self, events: Events) {
+        self.readiness.fetch_or(events.bits() as usize, Relaxed);
+        self.scheduled.wake(events);
+    }
+
+    fn has(&self, events: Events) -> bool {
+        self.readiness.load(Relaxed) & events.bits() as usize != 0
+    }
+
+    async fn wait_fixed(&self, direction: Direction, events: Events) {
+        poll_fn(|cx| {
+            if self.has(events) {
+                return Poll::Ready(());
+            }
+            self.scheduled.set(direction, cx.waker());
+            if self.has(events) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    async fn wait_listed(&self, events: Events) {
+        let mut id = None;
+        poll_fn(|cx| {
+            if self.has(events) {
+                return Poll::Ready(());
+            }
+            if !id.is_some_and(|id| self.scheduled.update(id, cx.waker())) {
+                id = Some(self.scheduled.add(events, cx.waker()));
+            }
+            if self.has(events) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        if let Some(id) = id {
+            self.scheduled.remove(id);
+        }
+    }
+}
+
+#[test]
+fn no_event_between_storing_the_waker_and_looking_again_is_lost() {
+    loom::model(|| {
+        let socket = Arc::new(Socket::default());
+        let engine = {
+            let socket = socket.clone();
+            thread::spawn(move || socket.deliver(Events::IN))
+        };
+        block_on(socket.wait_fixed(Direction::Read, Events::IN));
+        engine.join().unwrap();
+    });
+}
+
+#[test]
+fn one_event_for_both_directions_wakes_both() {
+    // Three threads: bounded, or it takes minutes. Two preemptions are what tokio's models run with.
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(|| {
+        let socket = Arc::new(Socket::default());
+        let writer = {
+            let socket = socket.clone();
+            thread::spawn(move || block_on(socket.wait_fixed(Direction::Write, Events::OUT)))
+        };
+        let engine = {
+            let socket = socket.clone();
+            thread::spawn(move || socket.deliver(Events::IN | Events::OUT))
+        };
+        block_on(socket.wait_fixed(Direction::Read, Events::IN));
+        writer.join().unwrap();
+        engine.join().unwrap();
+    });
+}
+
+#[test]
+fn an_event_for_somebody_else_does_not_cost_a_listed_waiter_its_own() {
+    loom::model(|| {
+        let socket = Arc::new(Socket::default());
+        let engine = {
+            let socket = socket.clone();
+            thread::spawn(move || {
+                socket.deliver(Events::OUT);
+                socket.deliver(Events::IN);
+            })
+        };
+        block_on(socket.wait_listed(Events::IN));
+        engine.join().unwrap();
+    });
+}
+
+#[test]
+fn a_waiter_that_comes_during_shutdown_is_woken_or_told() {
+    loom::model(|| {
+        let shared = Arc::new((AtomicBool::new(false), ScheduledIo::default()));
+        let closer = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                shared.0.store(true, Relaxed);
+                shared.1.wake_all();
+            })
+        };
+        block_on(poll_fn(|cx| {
+            shared.1.set(Direction::Read, cx.waker());
+            if shared.0.load(Relaxed) { Poll::Ready(()) } else { Poll::Pending }
+        }));
+        closer.join().unwrap();
+    });
+}

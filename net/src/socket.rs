@@ -1,0 +1,346 @@
+//! One nonblocking socket in the runtime: the loop that every read and every write of this crate goes through.
+//!
+//! ```text
+//!              cached readiness has the direction?
+//!       ┌── no: park the task until an event says so ◄──────────┐
+//!       ▼                                                       │ clear(seen): void if a newer event came in
+//!   the system call ──── would block ───────────────────────────┤
+//!       ├── part of what was wanted: clear(seen), done. The kernel's queue was emptied (or filled), so the next
+//!       │   call would only say "would block": that system call is saved.
+//!       ├── interrupted: once more
+//!       └── everything, end of stream, error: done; the readiness stays
+//! ```
+//!
+//! Nothing here knows which protocol the socket speaks.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice, IoSliceMut, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::task::{Context, Poll, ready};
+
+use egret_executor::io::{Direction, Registration};
+use egret_reactor::{Events, Readiness};
+use socket2::SockRef;
+
+use crate::{Interest, Ready};
+
+/// The most buffers that one `sendmsg(2)` or `recvmsg(2)` takes; more are `EMSGSIZE`. The kernel's `UIO_MAXIOV`.
+const MAX_BUFFERS: usize = 1024;
+
+/// A socket that is registered with a runtime, for life.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    registration: Registration,
+}
+
+impl Socket {
+    /// Registers `fd`, which is nonblocking already, with the current runtime.
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+        Registration::new(fd).map(|registration| Self { registration })
+    }
+
+    /// A view through which socket2's calls and options work.
+    pub(crate) fn options(&self) -> SockRef<'_> {
+        SockRef::from(&self.registration)
+    }
+
+    /// Closes before it returns: the port is free.
+    pub(crate) fn close_now(self) {
+        self.registration.close_now();
+    }
+
+    /// Takes the descriptor out of the runtime.
+    pub(crate) fn into_fd(self) -> io::Result<OwnedFd> {
+        self.registration.into_fd()
+    }
+
+    /// Waits in the direction's own place, of which there is one: the last task to ask is the one that is woken.
+    pub(crate) fn poll_ready(
+        &self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+    ) -> Poll<io::Result<Readiness>> {
+        self.registration.poll_ready(cx, direction)
+    }
+
+    /// Waits as one of any number of tasks.
+    pub(crate) async fn seen(&self, interest: Interest) -> io::Result<Readiness> {
+        self.registration.ready(interest.events()).await
+    }
+
+    /// Takes back `seen` after a call that would have blocked.
+    pub(crate) fn clear(&self, seen: Readiness, direction: Direction) {
+        self.registration.clear(seen, direction);
+    }
+
+    /// [`transfer`](Self::transfer) for callers that have a context; one task per direction.
+    pub(crate) fn poll_transfer(
+        &self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+        wanted: usize,
+        mut call: impl FnMut(&SockRef<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        if wanted == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        loop {
+            let seen = ready!(self.registration.poll_ready(cx, direction))?;
+            if let Some(outcome) = self.settle(seen, direction, wanted, call(&self.options())) {
+                return Poll::Ready(outcome);
+            }
+        }
+    }
+
+    /// Moves up to `wanted` bytes with `call`, waiting as one of any number of tasks. Nothing is awaited after the call.
+    pub(crate) async fn transfer(
+        &self,
+        direction: Direction,
+        wanted: usize,
+        mut call: impl FnMut(&SockRef<'_>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if wanted == 0 {
+            return Ok(0);
+        }
+        loop {
+            let seen = self.registration.ready(events(direction)).await?;
+            if let Some(outcome) = self.settle(seen, direction, wanted, call(&self.options())) {
+                return outcome;
+            }
+        }
+    }
+
+    /// The same without waiting: `WouldBlock` if nothing can be moved now.
+    pub(crate) fn try_transfer(
+        &self,
+        direction: Direction,
+        wanted: usize,
+        mut call: impl FnMut(&SockRef<'_>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let seen = self.registration.readiness();
+        let outcome = self.registration.try_io(direction, || call(&self.options()));
+        if matches!(outcome, Ok(moved) if was_short(seen, moved, wanted)) {
+            self.registration.clear(seen, direction);
+        }
+        outcome
+    }
+
+    /// Runs `call` if `interest` is known to be ready; its `WouldBlock` clears that.
+    pub(crate) fn try_io<R>(&self, interest: Interest, call: impl FnMut() -> io::Result<R>) -> io::Result<R> {
+        let readable =
+            interest.is_readable() && Ready::new(self.registration.readiness().events).is_readable();
+        // Of two directions the one that is ready. If neither is, the registration says so.
+        let direction = if readable || !interest.is_writable() { Direction::Read } else { Direction::Write };
+        self.registration.try_io(direction, call)
+    }
+
+    /// Draws the consequences of one call. `None`: go round again.
+    fn settle(
+        &self,
+        seen: Readiness,
+        direction: Direction,
+        wanted: usize,
+        outcome: io::Result<usize>,
+    ) -> Option<io::Result<usize>> {
+        match outcome {
+            Ok(moved) if was_short(seen, moved, wanted) => {
+                self.registration.clear(seen, direction);
+                Some(Ok(moved))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.registration.clear(seen, direction);
+                None
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
+            done => Some(done),
+        }
+    }
+
+    pub(crate) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.transfer(Direction::Read, buffer.len(), |socket| receive(socket, buffer)).await
+    }
+
+    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_transfer(cx, Direction::Read, buffer.len(), |socket| receive(socket, buffer))
+    }
+
+    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.try_transfer(Direction::Read, buffer.len(), |socket| receive(socket, buffer))
+    }
+
+    pub(crate) async fn read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let (buffers, wanted) = fillable(buffers);
+        self.transfer(Direction::Read, wanted, |socket| receive_vectored(socket, buffers)).await
+    }
+
+    pub(crate) fn poll_read_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let (buffers, wanted) = fillable(buffers);
+        self.poll_transfer(cx, Direction::Read, wanted, |socket| receive_vectored(socket, buffers))
+    }
+
+    pub(crate) fn try_read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let (buffers, wanted) = fillable(buffers);
+        self.try_transfer(Direction::Read, wanted, |socket| receive_vectored(socket, buffers))
+    }
+
+    pub(crate) async fn write(&self, data: &[u8]) -> io::Result<usize> {
+        self.transfer(Direction::Write, data.len(), |socket| send(socket, data)).await
+    }
+
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_transfer(cx, Direction::Write, data.len(), |socket| send(socket, data))
+    }
+
+    pub(crate) fn try_write(&self, data: &[u8]) -> io::Result<usize> {
+        self.try_transfer(Direction::Write, data.len(), |socket| send(socket, data))
+    }
+
+    pub(crate) async fn write_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
+        let (data, wanted) = sendable(data);
+        self.transfer(Direction::Write, wanted, |socket| send_vectored(socket, data)).await
+    }
+
+    pub(crate) fn poll_write_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        data: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let (data, wanted) = sendable(data);
+        self.poll_transfer(cx, Direction::Write, wanted, |socket| send_vectored(socket, data))
+    }
+
+    pub(crate) fn try_write_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
+        let (data, wanted) = sendable(data);
+        self.try_transfer(Direction::Write, wanted, |socket| send_vectored(socket, data))
+    }
+
+    /// Fills `buffer`.
+    pub(crate) async fn read_exact(&self, mut buffer: &mut [u8]) -> io::Result<()> {
+        while !buffer.is_empty() {
+            match self.read(buffer).await? {
+                0 => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "the stream ended before the buffer was full",
+                    ));
+                }
+                n => buffer = &mut buffer[n..],
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends all of `data`.
+    pub(crate) async fn write_all(&self, mut data: &[u8]) -> io::Result<()> {
+        while !data.is_empty() {
+            match self.write(data).await? {
+                0 => return Err(io::Error::new(io::ErrorKind::WriteZero, "the socket takes no more data")),
+                n => data = &data[n..],
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks without taking. The data stays, and so must the readiness: one byte is all that is "wanted", so that no
+    /// look is ever a short one.
+    pub(crate) async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.transfer(Direction::Read, buffer.len().min(1), |socket| peek(socket, buffer)).await
+    }
+
+    pub(crate) fn poll_peek(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_transfer(cx, Direction::Read, buffer.len().min(1), |socket| peek(socket, buffer))
+    }
+
+    /// Waits until a connect that is under way has ended, well or badly.
+    pub(crate) async fn connected(&self) -> io::Result<()> {
+        loop {
+            // Nothing else knows this socket yet, so the direction's own place is free.
+            let seen = poll_fn(|cx| self.poll_ready(cx, Direction::Write)).await?;
+            if let Some(error) = self.options().take_error()? {
+                return Err(error);
+            }
+            match self.options().peer_addr() {
+                // The cached readiness starts out optimistic: "writable" proves nothing here.
+                Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {
+                    if seen.events.intersects(Events::ERR | Events::HUP) {
+                        return Err(error);
+                    }
+                    self.clear(seen, Direction::Write);
+                }
+                outcome => return outcome.map(drop),
+            }
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.registration.as_fd()
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.registration.as_raw_fd()
+    }
+}
+
+/// Whether a transfer says that the kernel's queue is now empty, or full. 0 is the end of the stream; and with urgent data about,
+/// a read also ends at the mark, with more behind it.
+fn was_short(seen: Readiness, moved: usize, wanted: usize) -> bool {
+    moved > 0 && moved < wanted && !seen.events.contains(Events::PRI)
+}
+
+/// The events to wait for in a direction.
+fn events(direction: Direction) -> Events {
+    match direction {
+        Direction::Read => Events::IN,
+        Direction::Write => Events::OUT,
+    }
+}
+
+fn receive(socket: &SockRef<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    (&mut &**socket).read(buffer)
+}
+
+fn receive_vectored(socket: &SockRef<'_>, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+    (&mut &**socket).read_vectored(buffers)
+}
+
+fn peek(socket: &SockRef<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: `MaybeUninit<u8>` has the layout of `u8`, and recv(2), which is all that happens to the slice, writes only
+    // bytes into it, so that it is as initialised afterwards as it was before.
+    let buffer = unsafe { &mut *(std::ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
+    socket.peek(buffer)
+}
+
+/// `MSG_NOSIGNAL`: a peer that has gone is an error of this call, not a SIGPIPE for the process.
+fn send(socket: &SockRef<'_>, data: &[u8]) -> io::Result<usize> {
+    socket.send_with_flags(data, libc::MSG_NOSIGNAL)
+}
+
+fn send_vectored(socket: &SockRef<'_>, data: &[IoSlice<'_>]) -> io::Result<usize> {
+    socket.send_vectored_with_flags(data, libc::MSG_NOSIGNAL)
+}
+
+/// The buffers that one call can fill, and their bytes.
+fn fillable<'a, 'b>(buffers: &'a mut [IoSliceMut<'b>]) -> (&'a mut [IoSliceMut<'b>], usize) {
+    let count = buffers.len().min(MAX_BUFFERS);
+    let buffers = &mut buffers[..count];
+    let wanted = buffers.iter().map(|buffer| buffer.len()).sum();
+    (buffers, wanted)
+}
+
+/// The buffers that one call can send, and their bytes.
+fn sendable<'a, 'b>(data: &'a [IoSlice<'b>]) -> (&'a [IoSlice<'b>], usize) {
+    let data = &data[..data.len().min(MAX_BUFFERS)];
+    (data, data.iter().map(|part| part.len()).sum())
+}

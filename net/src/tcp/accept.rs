@@ -1,0 +1,184 @@
+//! What to do when `accept(2)` fails, and how fast to try again. No socket and no clock in the first half, no socket in the
+//! second.
+//!
+//! ```text
+//!            would block                   nobody there: wait for the listener to become readable
+//!  accept ── this connection went wrong ── skip it and take the next; after MAX_SKIPS in a row, pause
+//!            out of descriptors, memory ── pause: 1 ms, 2, 4 .. 128 ms, then try again; a success resets the pace
+//!            anything else ─────────────── tell the caller
+//! ```
+//!
+//! A pause is what keeps a full descriptor table from turning the accept loop into a spin: the connection stays in the kernel's
+//! queue, so the listener stays readable all the while. The readiness is not cleared: when descriptors come back there is
+//! no new event to wait for, the next try just succeeds.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use egret_executor::Handle;
+use egret_executor::time::{Sleep, sleep};
+
+/// The first pause. A guess: long enough to be idle, short enough not to be noticed.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+
+/// The longest pause: how late at most a freed descriptor is noticed. At eight tries a second an accept loop that is out of
+/// descriptors costs some 50 us of CPU a second. A guess between the two.
+const LONGEST_PAUSE: Duration = Duration::from_millis(128);
+
+/// How many broken connections in a row are skipped before the loop pauses all the same. A guess, far above what a backlog of
+/// aborted connections shows; it bounds the loop if a network stack answers every accept with the same error.
+const MAX_SKIPS: u32 = 256;
+
+/// What an error of `accept(2)` means for the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Interrupted by a signal: once more.
+    Again,
+    /// The queue is empty.
+    WouldBlock,
+    /// The error belongs to one connection, which is gone.
+    Skip,
+    /// The process or the machine is out of something that others will give back.
+    Exhausted,
+    /// The error belongs to the listener.
+    Fatal,
+}
+
+/// Linux hands the pending network errors of the new connection to `accept`, and accept(2) says which ones to treat
+/// like `EAGAIN`; `EPERM` is a firewall rule that forbids this connection.
+pub(crate) fn judge(error: &io::Error) -> Verdict {
+    match error.raw_os_error() {
+        Some(libc::EINTR) => Verdict::Again,
+        Some(libc::EAGAIN) => Verdict::WouldBlock,
+        Some(
+            libc::ECONNABORTED
+            | libc::EPROTO
+            | libc::EPERM
+            | libc::ENETDOWN
+            | libc::ENOPROTOOPT
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::EHOSTUNREACH
+            | libc::EOPNOTSUPP
+            | libc::ENETUNREACH
+            | libc::ECONNRESET
+            | libc::ETIMEDOUT,
+        ) => Verdict::Skip,
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Verdict::Exhausted,
+        _ => Verdict::Fatal,
+    }
+}
+
+/// How fast one accept loop goes.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    last: Duration,
+    skipped: u32,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    /// Pending while a pause lasts.
+    pub(crate) fn poll_resume(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// Draws the consequences of `error`: goes on, or pauses. The listener's own errors come back; so does every error to
+    /// pause for where there is no runtime, and therefore no timer.
+    pub(crate) fn failed(&mut self, error: io::Error, verdict: Verdict) -> io::Result<()> {
+        let pause = match verdict {
+            Verdict::Again | Verdict::WouldBlock => false,
+            Verdict::Skip => {
+                self.skipped += 1;
+                self.skipped >= MAX_SKIPS
+            }
+            Verdict::Exhausted => true,
+            Verdict::Fatal => return Err(error),
+        };
+        if pause && Handle::try_current().is_none() {
+            return Err(error);
+        }
+        if pause {
+            self.pause = Some(Box::pin(sleep(self.next_pause())));
+        }
+        Ok(())
+    }
+
+    fn next_pause(&mut self) -> Duration {
+        self.last = (self.last * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(code: i32) -> Verdict {
+        judge(&io::Error::from_raw_os_error(code))
+    }
+
+    #[test]
+    fn every_error_of_the_manual_page_has_its_verdict() {
+        for code in [
+            libc::ENETDOWN,
+            libc::EPROTO,
+            libc::ENOPROTOOPT,
+            libc::EHOSTDOWN,
+            libc::ENONET,
+            libc::EHOSTUNREACH,
+        ] {
+            assert_eq!(of(code), Verdict::Skip, "{code}");
+        }
+        for code in [libc::EOPNOTSUPP, libc::ENETUNREACH, libc::ECONNABORTED, libc::EPERM] {
+            assert_eq!(of(code), Verdict::Skip, "{code}");
+        }
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
+            assert_eq!(of(code), Verdict::Exhausted, "{code}");
+        }
+        for code in [libc::EBADF, libc::EINVAL, libc::ENOTSOCK, libc::EFAULT] {
+            assert_eq!(of(code), Verdict::Fatal, "{code}");
+        }
+        assert_eq!(of(libc::EAGAIN), Verdict::WouldBlock);
+        assert_eq!(of(libc::EWOULDBLOCK), Verdict::WouldBlock);
+        assert_eq!(of(libc::EINTR), Verdict::Again);
+        assert_eq!(judge(&io::Error::other("no errno")), Verdict::Fatal);
+    }
+
+    #[test]
+    fn pauses_double_up_to_their_bound() {
+        let mut pace = Pace::default();
+        let pauses: Vec<u128> = (0..10).map(|_| pace.next_pause().as_millis()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 128, 128]);
+    }
+
+    #[test]
+    fn a_broken_connection_or_two_cause_no_pause() {
+        let mut pace = Pace::default();
+        for _ in 1..MAX_SKIPS {
+            pace.failed(io::Error::from_raw_os_error(libc::ECONNABORTED), Verdict::Skip).unwrap();
+        }
+        assert!(pace.pause.is_none());
+    }
+
+    #[test]
+    fn out_of_descriptors_where_nothing_can_fire_a_timer_is_an_error() {
+        let mut pace = Pace::default();
+        let error = pace.failed(io::Error::from_raw_os_error(libc::EMFILE), Verdict::Exhausted).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+        assert!(pace.pause.is_none());
+    }
+
+    #[test]
+    fn the_listeners_own_errors_come_back() {
+        let mut pace = Pace::default();
+        let error = pace.failed(io::Error::from_raw_os_error(libc::EINVAL), Verdict::Fatal).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+    }
+}

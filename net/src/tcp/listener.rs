@@ -1,0 +1,288 @@
+//! [`TcpListener`]: binding, accepting, and giving the port back.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use egret_executor::io::Direction;
+use egret_reactor::Readiness;
+use futures_core::Stream;
+use socket2::{Domain, Protocol, SockRef, Type};
+
+use super::accept::{Pace, Verdict, judge};
+use crate::addr::{self, ToSocketAddrs};
+use crate::socket::Socket;
+use crate::sync::{Mutex, lock};
+use crate::{Interest, TcpStream};
+
+/// How many connections the kernel keeps for a listener that is not accepting at the moment. tokio's value; the standard library's
+/// 128 overflows when a few hundred clients arrive at once. The kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: i32 = 1024;
+
+/// A socket that listens for TCP connections.
+///
+/// # When accepting fails
+///
+/// [`accept`](Self::accept), [`poll_accept`](Self::poll_accept) and [`incoming`](Self::incoming) only report what is wrong with the
+/// listener itself:
+///
+/// - A connection that broke before it was accepted (`ECONNABORTED`, `EPROTO`, and the network errors that accept(2) lists) is
+///   skipped; nobody is told.
+/// - Without descriptors or memory for a connection (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`) accepting pauses, first for 1 ms, then twice
+///   as long each time up to 128 ms, and goes on by itself. The connections that wait are kept by the kernel; those that are
+///   being served already do not notice. There is no spinning and no error to handle. (Polled outside a runtime, where no timer can
+///   fire, the error is returned.)
+///
+/// # Closing
+///
+/// Dropping a listener closes it before `drop` returns: the port can be bound again at once, also while another task of the process
+/// was waiting in `accept` just before. Connections that nobody has accepted are reset by the kernel.
+///
+/// # Examples
+///
+/// ```
+/// use egret_net::{TcpListener, TcpStream};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let runtime = egret_executor::Builder::new_multi_thread().worker_threads(1).build()?;
+/// runtime.block_on(async {
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+///     let client = TcpStream::connect(listener.local_addr()?).await?;
+///     let (server, from) = listener.accept().await?;
+///     assert_eq!(from, client.local_addr()?);
+///     server.write_all(b"hello").await?;
+///     let mut buffer = [0; 5];
+///     client.read_exact(&mut buffer).await?;
+///     assert_eq!(&buffer, b"hello");
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub struct TcpListener {
+    /// `None` only while the listener is being taken apart.
+    socket: Option<Socket>,
+    /// The pause of `poll_accept`, which has no future of its own to keep it in. Empty but for the time of a pause.
+    pace: Mutex<Pace>,
+}
+
+impl TcpListener {
+    /// Listens at `address`; of several addresses at the first that can be had.
+    ///
+    /// The socket gets `SO_REUSEADDR`, so that a server can be restarted while connections of its predecessor are in `TIME_WAIT`, and
+    /// a backlog of 1024 (the kernel cuts it to `net.core.somaxconn`). For other options make the socket with `socket2` and hand it to
+    /// [`from_std`](Self::from_std). Port 0 asks the kernel for a free one, see [`local_addr`](Self::local_addr).
+    ///
+    /// # Errors
+    ///
+    /// The last address's error; see [`ToSocketAddrs`] for those of resolving; an error outside a runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves nothing bound.
+    pub async fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
+        let mut outcome = Err(addr::none());
+        for &address in address.resolve().await?.as_slice() {
+            outcome = Self::bind_one(address);
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+
+    fn bind_one(address: SocketAddr) -> io::Result<Self> {
+        let kind = Type::STREAM.nonblocking().cloexec();
+        let socket = socket2::Socket::new_raw(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Self::register(socket.into())
+    }
+
+    fn register(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self { socket: Some(Socket::new(fd)?), pace: Mutex::default() })
+    }
+
+    /// Takes over a listening socket of the standard library and makes it nonblocking.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if the socket does not listen; an error outside a runtime.
+    pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
+        if !SockRef::from(&listener).is_listener()? {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the socket is not listening: call listen(2) before from_std",
+            ));
+        }
+        listener.set_nonblocking(true)?;
+        Self::register(listener.into())
+    }
+
+    /// Takes the socket out of the runtime. It keeps listening, and it stays nonblocking: call
+    /// [`set_nonblocking(false)`](std::net::TcpListener::set_nonblocking) if blocking is what is wanted.
+    ///
+    /// # Errors
+    ///
+    /// If the runtime cannot let go of the descriptor; the listener is closed then.
+    pub fn into_std(mut self) -> io::Result<std::net::TcpListener> {
+        let socket = self.socket.take().expect("a listener has its socket until it goes");
+        socket.into_fd().map(Into::into)
+    }
+
+    fn socket(&self) -> &Socket {
+        self.socket.as_ref().expect("a listener has its socket until it goes")
+    }
+
+    /// Waits for the next connection. Any number of tasks may wait; each connection goes to one of them.
+    ///
+    /// # Errors
+    ///
+    /// Only those of the listener itself, [see above](Self#when-accepting-fails), or when the runtime has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a connection is taken from the kernel only in the very poll that returns it.
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let mut pace = Pace::default();
+        loop {
+            std::future::poll_fn(|cx| pace.poll_resume(cx)).await;
+            let seen = self.socket().seen(Interest::READABLE).await?;
+            if let Some(accepted) = self.attempt(seen, &mut pace)? {
+                return Ok(accepted);
+            }
+        }
+    }
+
+    /// [`accept`](Self::accept) for hand-written futures. Of several tasks only the last to call it is woken.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Self::accept).
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        // Taken out for the time of the poll: the pause calls into a waker, and no lock is held around that.
+        let mut pace = std::mem::take(&mut *lock(&self.pace));
+        let outcome = self.poll_paced(cx, &mut pace);
+        let stale = std::mem::replace(&mut *lock(&self.pace), pace);
+        drop(stale);
+        outcome
+    }
+
+    fn poll_paced(&self, cx: &mut Context<'_>, pace: &mut Pace) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        loop {
+            ready!(pace.poll_resume(cx));
+            let seen = ready!(self.socket().poll_ready(cx, Direction::Read))?;
+            if let Some(accepted) = self.attempt(seen, pace)? {
+                return Poll::Ready(Ok(accepted));
+            }
+        }
+    }
+
+    /// One `accept4(2)`. `None`: go round again.
+    fn attempt(&self, seen: Readiness, pace: &mut Pace) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+        match self.socket().options().accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) {
+            Ok((socket, from)) => {
+                *pace = Pace::default();
+                let from = addr::of(from)?;
+                Ok(Some((TcpStream::register(socket.into())?, from)))
+            }
+            Err(error) => {
+                let verdict = judge(&error);
+                if verdict == Verdict::WouldBlock {
+                    self.socket().clear(seen, Direction::Read);
+                }
+                pace.failed(error, verdict)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The connections as a stream that never ends by itself.
+    ///
+    /// It waits as [`poll_accept`](Self::poll_accept) does: use one at a time.
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming { listener: self }
+    }
+
+    /// The address that the listener is bound to, with the port that the kernel chose.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockname(2).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        addr::of(self.socket().options().local_addr()?)
+    }
+
+    /// The time to live of the packets sent from this socket, in hops (IPv4).
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.socket().options().ttl_v4()
+    }
+
+    /// Sets the [time to live](Self::ttl), in hops.
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.socket().options().set_ttl_v4(ttl)
+    }
+}
+
+impl Drop for TcpListener {
+    fn drop(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            socket.close_now();
+        }
+    }
+}
+
+impl AsFd for TcpListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket().as_fd()
+    }
+}
+
+impl AsRawFd for TcpListener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket().as_raw_fd()
+    }
+}
+
+impl TryFrom<std::net::TcpListener> for TcpListener {
+    type Error = io::Error;
+
+    fn try_from(listener: std::net::TcpListener) -> io::Result<Self> {
+        Self::from_std(listener)
+    }
+}
+
+impl fmt::Debug for TcpListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpListener")
+            .field("fd", &self.socket().as_raw_fd())
+            .field("local_addr", &self.local_addr().ok())
+            .finish()
+    }
+}
+
+/// The connections of a [`TcpListener`], one after the other; made by [`TcpListener::incoming`].
+#[derive(Debug)]
+#[must_use = "a stream does nothing until it is polled"]
+pub struct Incoming<'a> {
+    listener: &'a TcpListener,
+}
+
+impl Stream for Incoming<'_> {
+    type Item = io::Result<TcpStream>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.listener.poll_accept(cx).map(|accepted| Some(accepted.map(|(stream, _)| stream)))
+    }
+}

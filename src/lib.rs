@@ -1,0 +1,89 @@
+//! egret: an async runtime for TCP servers that stands on its own readiness engine.
+//!
+//! Tasks run on work-stealing worker threads; workers with nothing to do wait in the [reactor], an epoll in user space
+//! that is fed by io_uring or by `poll(2)` and never calls the kernel's epoll.
+//!
+//! # A first server
+//!
+//! An echo server and a client for it, in one program. A [`Builder`] makes the [`Runtime`]; [`block_on`](Runtime::block_on) runs
+//! a future on this thread while the workers run what is [spawned](spawn).
+//!
+//! ```
+//! use egret::net::{TcpListener, TcpStream};
+//! use std::time::Duration;
+//!
+//! fn main() -> std::io::Result<()> {
+//!     let runtime = egret::Builder::new_multi_thread().worker_threads(2).build()?;
+//!     runtime.block_on(async {
+//!         // Port 0: the kernel chooses a free one.
+//!         let listener = TcpListener::bind("127.0.0.1:0").await?;
+//!         let address = listener.local_addr()?;
+//!
+//!         egret::spawn(async move {
+//!             // accept() deals with broken connections and with a lack of descriptors by itself.
+//!             while let Ok((stream, _)) = listener.accept().await {
+//!                 // A task for each connection. If it panics, nobody else notices.
+//!                 egret::spawn(echo(stream));
+//!             }
+//!         });
+//!
+//!         let client = TcpStream::connect(address).await?;
+//!         client.write_all(b"hello, egret").await?;
+//!         let mut answer = [0; 12];
+//!         egret::time::timeout(Duration::from_secs(5), client.read_exact(&mut answer))
+//!             .await
+//!             .expect("an echo within five seconds")?;
+//!         assert_eq!(&answer, b"hello, egret");
+//!         Ok(())
+//!     })
+//!     // Dropping the runtime ends its threads and drops the tasks that are left.
+//! }
+//!
+//! async fn echo(stream: TcpStream) -> std::io::Result<()> {
+//!     let mut buffer = vec![0; 4096];
+//!     loop {
+//!         match stream.read(&mut buffer).await? {
+//!             0 => return Ok(()), // the end of the stream
+//!             n => stream.write_all(&buffer[..n]).await?,
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! `cargo run --release --example http_echo` is a whole server: HTTP/1.1, timeouts, limits, graceful stop.
+//!
+//! # Where is what
+//!
+//! | | |
+//! |---|---|
+//! | [`Builder`], [`Runtime`], [`Handle`] | making a runtime, entering it, ending it |
+//! | [`spawn`], [`JoinHandle`], [`JoinError`], [`task`] | tasks: their results, their panics, giving way |
+//! | [`net`] | TCP |
+//! | [`io`] | the traits for reading and writing |
+//! | [`time`] | sleeping and timeouts |
+//! | [`reactor`] | the engine underneath, usable alone |
+//!
+//! # Choosing the feed
+//!
+//! Where readiness comes from is tried out when a runtime is built: io_uring where the system allows it, `poll(2)` elsewhere. The environment
+//! variable `EGRET_FEED` (`uring`, `poll`) and the builder override the choice; a feed that was asked for by name and cannot be had is an
+//! error that says why.
+
+pub use egret_executor::{Builder, EnterGuard, Handle, JoinError, JoinHandle, Runtime, spawn};
+
+/// Tasks: [`yield_now`](egret_executor::task::yield_now), handles and errors.
+pub use egret_executor::task;
+/// Sleeping and timeouts.
+pub use egret_executor::time;
+pub use egret_net::io;
+/// The readiness engine under the runtime, synchronous and usable alone.
+pub use egret_reactor as reactor;
+
+pub mod net {
+    //! TCP sockets.
+
+    pub use egret_net::{
+        Incoming, Interest, OwnedReadHalf, OwnedWriteHalf, ReadHalf, Ready, ReuniteError, TcpListener,
+        TcpStream, ToSocketAddrs, WriteHalf,
+    };
+}
