@@ -25,7 +25,7 @@ use crate::feed::{Fallen, Token};
 use crate::lane::{Armed, LaneInner};
 use crate::parker::Wakes;
 use crate::source::{PollTable, Source};
-use crate::sync::{Arc, AtomicU32, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering};
 use crate::wait_queue::WaitQueue;
 use std::fmt;
 use std::io;
@@ -42,6 +42,9 @@ const TICK: u32 = 1 << 16;
 /// It has to be nonblocking. Before it is registered it counts as readable and writable: I/O is tried before it is waited
 /// for. [`Eventpoll::add`](crate::Eventpoll::add) arms it, in the lane of the thread that calls it; register it with
 /// `IN | OUT | PRI | RDHUP | ET`, once.
+///
+/// With the `uring` feed, a thread outside the pool that closes an armed descriptor submits to a ring itself; a blocking
+/// call with a timeout (`SO_RCVTIMEO`) that it makes afterwards may then end early with `EINTR`, as after a signal.
 ///
 /// The descriptor is closed by [`close`](CachedFd::close), by [`close_now`](CachedFd::close_now), or when the last
 /// reference is dropped.
@@ -75,6 +78,9 @@ pub struct CachedFd {
     raw: RawFd,
     heard: Arc<Heard>,
     arm: Mutex<Arm>,
+    /// The feed has to be told when a condition falls. Set, if at all, before the arm is made, under its lock. Clearing
+    /// before that is no loss: an arm starts by reporting the level.
+    told: AtomicBool,
 }
 
 /// The part that the lane calls: what was heard, and who wants to know.
@@ -120,6 +126,7 @@ impl CachedFd {
             raw: fd.as_raw_fd(),
             heard: Arc::new(Heard { readiness, queue: WaitQueue::new() }),
             arm: Mutex::new(Arm { fd: Some(fd), place: None }),
+            told: AtomicBool::new(false),
         })
     }
 
@@ -138,9 +145,11 @@ impl CachedFd {
         if cleared.is_err() {
             return;
         }
-        let place = self.arm.lock().place.clone();
-        if let Some((lane, token)) = place {
-            lane.rearm(token, conditions);
+        if self.told.load(Ordering::Acquire) {
+            let place = self.arm.lock().place.clone();
+            if let Some((lane, token)) = place {
+                lane.rearm(token, conditions);
+            }
         }
     }
 
@@ -199,6 +208,8 @@ impl Source for CachedFd {
                 let armed = match &arm.fd {
                     Some(fd) => lanes.here().and_then(|lane| {
                         let heard = self.heard.clone();
+                        // Before the first answer can come: who clears then waits for the lock and finds the arm.
+                        self.told.store(lane.wants_to_be_told(), Ordering::Release);
                         let token = lane.arm(fd.as_raw_fd(), INTEREST, Fallen::Told, heard)?;
                         Ok((lane, token))
                     }),

@@ -56,28 +56,34 @@ impl AsSource for Arc<dyn Source> {
 
 /// Carries the hook of a new interest into [`Source::poll`], or only the question.
 pub struct PollTable<'a> {
-    purpose: Purpose<'a>,
     interest: Events,
-    added: Vec<Arc<Queue>>,
-    left: Vec<Arc<Queue>>,
-    error: Option<io::Error>,
+    /// Nothing if this call only asks.
+    hooking: Option<Hooking<'a>>,
     /// References to sources that must not be the last to be dropped while locks are held.
     graveyard: &'a mut Vec<Arc<dyn Source>>,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Purpose<'a> {
-    /// Delivery: what holds now?
-    Ask,
-    /// ADD: install hooks.
-    Register(&'a Arc<Item>),
+/// An ADD or a MOD in progress.
+struct Hooking<'a> {
+    item: &'a Arc<Item>,
     /// MOD: hooks stay where they are, unless the source has to move them.
-    Modify(&'a Arc<Item>),
+    modifying: bool,
+    added: Vec<Arc<Queue>>,
+    left: Vec<Arc<Queue>>,
+    error: Option<io::Error>,
+}
+
+impl Hooking<'_> {
+    fn hook(&mut self, queue: &WaitQueue, exclusive: bool) {
+        if queue.shared().hook(self.item, exclusive) {
+            self.added.push(queue.shared().clone());
+        }
+    }
 }
 
 impl<'a> PollTable<'a> {
     pub(crate) fn asking(interest: Events, graveyard: &'a mut Vec<Arc<dyn Source>>) -> Self {
-        Self { purpose: Purpose::Ask, interest, added: Vec::new(), left: Vec::new(), error: None, graveyard }
+        Self { interest, hooking: None, graveyard }
     }
 
     pub(crate) fn hooking(
@@ -86,36 +92,32 @@ impl<'a> PollTable<'a> {
         modifying: bool,
         graveyard: &'a mut Vec<Arc<dyn Source>>,
     ) -> Self {
-        let purpose = if modifying { Purpose::Modify(item) } else { Purpose::Register(item) };
-        Self { purpose, ..Self::asking(interest, graveyard) }
+        let hooking = Hooking { item, modifying, added: Vec::new(), left: Vec::new(), error: None };
+        Self { interest, hooking: Some(hooking), graveyard }
     }
 
     /// Hooks a new interest into `queue`; does nothing if this call only asks for the readiness.
     pub fn register(&mut self, queue: &WaitQueue) {
-        if let Purpose::Register(item) = self.purpose {
-            self.hook(item, queue);
+        let exclusive = self.interest.contains(Events::EXCLUSIVE);
+        if let Some(hooking) = &mut self.hooking
+            && !hooking.modifying
+        {
+            hooking.hook(queue, exclusive);
         }
     }
 
     /// The same for a source that keeps a queue for each mask: an interest whose mask has changed moves over.
     #[cfg(not(egret_loom))]
     pub(crate) fn register_for_mask(&mut self, queue: &WaitQueue) {
-        match self.purpose {
-            Purpose::Ask => {}
-            Purpose::Register(item) => self.hook(item, queue),
-            Purpose::Modify(item) => {
-                if !item.is_hooked(queue.shared()) {
-                    self.left = item.queues();
-                    self.hook(item, queue);
-                }
+        let exclusive = self.interest.contains(Events::EXCLUSIVE);
+        let Some(hooking) = &mut self.hooking else { return };
+        if hooking.modifying {
+            if hooking.item.is_hooked(queue.shared()) {
+                return;
             }
+            hooking.left = hooking.item.queues();
         }
-    }
-
-    fn hook(&mut self, item: &Arc<Item>, queue: &WaitQueue) {
-        if queue.shared().hook(item, self.interest.contains(Events::EXCLUSIVE)) {
-            self.added.push(queue.shared().clone());
-        }
+        hooking.hook(queue, exclusive);
     }
 
     /// The mask of the interest that asks, with its modes. A source may use it to look no further than needed.
@@ -126,18 +128,15 @@ impl<'a> PollTable<'a> {
     /// Refuses the registration: `add` takes the interest back, `modify` leaves it as the new mask found it, and both
     /// return this error. Ignored if this call only asks.
     pub fn refuse(&mut self, error: io::Error) {
-        if !matches!(self.purpose, Purpose::Ask) {
-            self.error.get_or_insert(error);
+        if let Some(hooking) = &mut self.hooking {
+            hooking.error.get_or_insert(error);
         }
     }
 
-    /// The item that registers or changes its mask, and the lanes of its instance; nothing if this call only asks.
+    /// The lanes of the instance that registers or changes its interest; nothing if this call only asks.
     #[cfg(not(egret_loom))]
     pub(crate) fn lanes(&self) -> Option<&'a crate::lane::Lanes> {
-        match self.purpose {
-            Purpose::Ask => None,
-            Purpose::Register(item) | Purpose::Modify(item) => Some(item.ready().lanes()),
-        }
+        self.hooking.as_ref().map(|hooking| hooking.item.ready().lanes())
     }
 
     pub(crate) fn graveyard(&mut self) -> &mut Vec<Arc<dyn Source>> {
@@ -146,12 +145,15 @@ impl<'a> PollTable<'a> {
 
     /// What `poll` left behind: queues that hold the hook now, queues it has moved away from, and why it was refused.
     pub(crate) fn finish(self) -> (Vec<Arc<Queue>>, Vec<Arc<Queue>>, Option<io::Error>) {
-        (self.added, self.left, self.error)
+        self.hooking.map_or_else(Default::default, |hooking| (hooking.added, hooking.left, hooking.error))
     }
 }
 
 impl fmt::Debug for PollTable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PollTable").field("purpose", &self.purpose).field("interest", &self.interest).finish()
+        f.debug_struct("PollTable")
+            .field("interest", &self.interest)
+            .field("hooking", &self.hooking.as_ref().map(|hooking| hooking.item))
+            .finish()
     }
 }

@@ -149,6 +149,7 @@ impl Inner {
                     }
                     // Sources that went away meanwhile must not wait for the end of this wait.
                     graveyard.clear();
+                    expired |= expired_by(deadline);
                 }
                 Step::Park => {
                     match seat.park(deadline) {
@@ -173,6 +174,6 @@ impl Inner {
 }
 
 fn expired_by(deadline: Option<Instant>) -> bool {
-    // In a model a timed park is over as soon as it returns.
+    // In a model a timed wait may be over at any moment; it is over when it first asks.
     deadline.is_some_and(|deadline| cfg!(egret_loom) || Instant::now() >= deadline)
 }

@@ -95,6 +95,9 @@ pub(crate) trait Feed: Send + Sync + fmt::Debug {
     /// Hands over what was put off, and blocks until there is an answer, at most for `timeout`.
     fn block(&self, timeout: Option<Duration>) -> io::Result<()>;
 
+    /// Whether [`rearm`](Feed::rearm) does anything.
+    fn wants_to_be_told(&self) -> bool;
+
     /// Whether giving up the processor once before blocking pays.
     fn rests(&self) -> bool;
 }

@@ -273,6 +273,10 @@ impl Feed for Poll {
         self.look(timeout, true)
     }
 
+    fn wants_to_be_told(&self) -> bool {
+        true
+    }
+
     fn rests(&self) -> bool {
         false
     }

@@ -245,6 +245,10 @@ impl Feed for Uring {
         }
     }
 
+    fn wants_to_be_told(&self) -> bool {
+        false
+    }
+
     fn rests(&self) -> bool {
         true
     }

@@ -138,6 +138,11 @@ impl LaneInner {
         Ok(token)
     }
 
+    /// Whether [`rearm`](Self::rearm) does anything.
+    pub(crate) fn wants_to_be_told(&self) -> bool {
+        self.feed.wants_to_be_told()
+    }
+
     /// These conditions were seen not to hold.
     pub(crate) fn rearm(&self, token: Token, conditions: Events) {
         if self.birthplace.check().is_ok() && self.feed.rearm(token, conditions) {
