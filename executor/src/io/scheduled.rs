@@ -8,8 +8,14 @@
 //! One of the two comes second to the lock. If it is the engine, it finds the waker; if it is the waiter, then the readiness was set
 //! before that, and the second look sees it. (Checked by loom at the end of this file.)
 //!
-//! Three places, because three kinds of waiter come: the one task that reads and the one that writes have a fixed place each, whose waker
-//! is replaced by every poll; `ready()` futures have a list, each entry numbered, so that any number of them may wait and leave.
+//! Two kinds of waiter come: polls (`poll_ready`), of which each direction remembers the last, and `ready()` futures, any number of them, each
+//! with a number by which it can leave. Each direction has a place, and there is a list. The usual socket has one waiter a direction,
+//! whatever its kind, and it sits in the place:
+//!
+//! | who comes | the place is free | a poll sits there | a numbered waiter sits there |
+//! |---|---|---|---|
+//! | a poll | takes it | replaces it | takes it; the numbered one moves to the list |
+//! | a numbered waiter of that direction | takes it | goes to the list | goes to the list |
 
 use super::{
     Direction,
@@ -27,73 +33,111 @@ pub(crate) struct ScheduledIo {
 
 #[derive(Default)]
 struct Wakers {
-    reader: Option<Waker>,
-    writer: Option<Waker>,
+    reader: Option<Waiter>,
+    writer: Option<Waiter>,
     waiters: Vec<Waiter>,
     last_id: u64,
 }
 
 struct Waiter {
+    /// [`POLL`], or the number of a `ready()` future.
     id: u64,
     /// Which events wake it.
     mask: Events,
     waker: Waker,
 }
 
+/// The number of waiters that have none.
+const POLL: u64 = 0;
+
 impl Wakers {
-    fn fixed(&mut self, direction: Direction) -> &mut Option<Waker> {
+    fn place(&mut self, direction: Direction) -> &mut Option<Waiter> {
         match direction {
             Direction::Read => &mut self.reader,
             Direction::Write => &mut self.writer,
         }
     }
+
+    /// The place for a mask that names one direction.
+    fn place_for(&mut self, mask: Events) -> Option<&mut Option<Waiter>> {
+        [Direction::Read, Direction::Write]
+            .into_iter()
+            .find(|direction| direction.mask() == mask)
+            .map(|direction| self.place(direction))
+    }
+
+    /// The numbered waiter, wherever it sits.
+    fn find(&mut self, id: u64) -> Option<&mut Waiter> {
+        let Self { reader, writer, waiters, .. } = self;
+        [reader, writer].into_iter().flatten().chain(waiters).find(|waiter| waiter.id == id)
+    }
+
+    fn take(&mut self, id: u64) -> Option<Waiter> {
+        for place in [&mut self.reader, &mut self.writer] {
+            if place.as_ref().is_some_and(|waiter| waiter.id == id) {
+                return place.take();
+            }
+        }
+        let at = self.waiters.iter().position(|waiter| waiter.id == id)?;
+        Some(self.waiters.swap_remove(at))
+    }
 }
 
 impl ScheduledIo {
-    /// Puts a waker in the direction's fixed place; whoever was there is forgotten.
+    /// Remembers the task that polls in this direction; the one that polled before is forgotten.
     pub(crate) fn set(&self, direction: Direction, waker: &Waker) {
-        if lock(&self.wakers).fixed(direction).as_ref().is_some_and(|current| current.will_wake(waker)) {
+        let is_there = |waiter: &Waiter| waiter.id == POLL && waiter.waker.will_wake(waker);
+        if lock(&self.wakers).place(direction).as_ref().is_some_and(is_there) {
             return;
         }
         // Cloning and dropping wakers is user code: not under the lock.
-        let waker = waker.clone();
-        let old = lock(&self.wakers).fixed(direction).replace(waker);
+        let waiter = Waiter { id: POLL, mask: direction.mask(), waker: waker.clone() };
+        let old = {
+            let mut wakers = lock(&self.wakers);
+            match wakers.place(direction).replace(waiter) {
+                Some(numbered) if numbered.id != POLL => {
+                    wakers.waiters.push(numbered);
+                    None
+                }
+                old => old,
+            }
+        };
         drop(old);
     }
 
-    /// Adds a waiter to the list. Its number is good for [`update`](Self::update) and [`remove`](Self::remove).
+    /// Adds a waiter. Its number is good for [`update`](Self::update) and [`remove`](Self::remove).
     pub(crate) fn add(&self, mask: Events, waker: &Waker) -> u64 {
         let waker = waker.clone();
         let mut wakers = lock(&self.wakers);
         wakers.last_id += 1;
         let id = wakers.last_id;
-        wakers.waiters.push(Waiter { id, mask, waker });
+        let waiter = Waiter { id, mask, waker };
+        match wakers.place_for(mask) {
+            Some(place @ None) => *place = Some(waiter),
+            _ => wakers.waiters.push(waiter),
+        }
         id
     }
 
-    /// Gives a waiter another waker. False if it was woken, and thereby taken off the list, meanwhile.
+    /// Gives a waiter another waker. False if it was woken, and thereby taken out, meanwhile.
     #[must_use]
     pub(crate) fn update(&self, id: u64, waker: &Waker) -> bool {
-        match lock(&self.wakers).waiters.iter().find(|waiter| waiter.id == id) {
+        match lock(&self.wakers).find(id) {
             None => return false,
             Some(waiter) if waiter.waker.will_wake(waker) => return true,
             Some(_) => {}
         }
         let mut waker = waker.clone();
-        match lock(&self.wakers).waiters.iter_mut().find(|waiter| waiter.id == id) {
+        match lock(&self.wakers).find(id) {
             None => return false,
             Some(waiter) => std::mem::swap(&mut waiter.waker, &mut waker),
         }
         true
     }
 
-    /// Takes a waiter off the list, if it still is there.
+    /// Takes a waiter out, if it still is there.
     pub(crate) fn remove(&self, id: u64) {
-        let waiter = {
-            let mut wakers = lock(&self.wakers);
-            let at = wakers.waiters.iter().position(|waiter| waiter.id == id);
-            at.map(|at| wakers.waiters.swap_remove(at))
-        };
+        let waiter = lock(&self.wakers).take(id);
         drop(waiter);
     }
 
@@ -104,11 +148,8 @@ impl ScheduledIo {
         let writer = if events.intersects(Direction::Write.mask()) { wakers.writer.take() } else { None };
         let listed = wakers.waiters.iter().any(|waiter| waiter.mask.intersects(events));
         drop(wakers);
-        if let Some(waker) = reader {
-            wake(waker);
-        }
-        if let Some(waker) = writer {
-            wake(waker);
+        for waiter in [reader, writer].into_iter().flatten() {
+            wake(waiter.waker);
         }
         if listed {
             self.wake_listed(events);

@@ -148,3 +148,32 @@ fn no_user_code_runs_under_the_lock() {
     io.clear();
     assert_eq!(Arc::strong_count(&io), 1);
 }
+
+#[test]
+fn a_poll_that_takes_the_place_of_a_future_does_not_silence_it() {
+    let io = ScheduledIo::default();
+    let (future, future_waker) = flag();
+    let (other, other_waker) = flag();
+    let (poll, poll_waker) = flag();
+    let in_place = io.add(Direction::Read.mask(), &future_waker);
+    let listed = io.add(Direction::Read.mask(), &other_waker);
+    io.set(Direction::Read, &poll_waker);
+    assert!(io.update(in_place, &future_waker), "moved, not forgotten");
+    assert!(io.update(listed, &other_waker));
+    io.wake(Events::IN);
+    assert_eq!([future.take(), other.take(), poll.take()], [1, 1, 1]);
+    assert!(!io.update(in_place, &future_waker), "woken is gone");
+}
+
+#[test]
+fn a_future_that_leaves_its_place_frees_it_and_nobody_elses() {
+    let io = ScheduledIo::default();
+    let (first, first_waker) = flag();
+    let (poll, poll_waker) = flag();
+    let id = io.add(Direction::Write.mask(), &first_waker);
+    io.remove(id);
+    io.set(Direction::Write, &poll_waker);
+    io.remove(id);
+    io.wake(Events::OUT);
+    assert_eq!([first.take(), poll.take()], [0, 1]);
+}

@@ -28,8 +28,8 @@ impl WakeBatch {
     }
 
     /// Wakes everything gathered, in the order it was pushed. Never call it with a lock held.
-    pub(crate) fn wake(self) {
-        for waker in self.wakers.into_iter().take(self.len).flatten() {
+    pub(crate) fn wake(mut self) {
+        for waker in self.wakers[..self.len].iter_mut().filter_map(Option::take) {
             wake(waker);
         }
     }
