@@ -24,7 +24,7 @@ use crate::events::Events;
 use crate::feed::{Fallen, Token};
 use crate::lane::{Armed, LaneInner};
 use crate::parker::Wakes;
-use crate::source::{PollTable, Source};
+use crate::source::{PollTable, Probe, Source};
 use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering};
 use crate::wait_queue::WaitQueue;
 use std::fmt;
@@ -222,6 +222,16 @@ impl Source for CachedFd {
             }
         }
         self.readiness().events
+    }
+
+    fn probe(&self) -> Option<Arc<dyn Probe>> {
+        Some(self.heard.clone())
+    }
+}
+
+impl Probe for Heard {
+    fn now(&self) -> Events {
+        Readiness::from_word(self.readiness.load(Ordering::Acquire)).events
     }
 }
 

@@ -76,7 +76,7 @@ pub use fd::Fd;
 pub use feed::{FeedChoice, FeedKind};
 #[cfg(not(egret_loom))]
 pub use lane::{Lane, LaneGuard, Lanes};
-#[doc(hidden)]
-pub use source::Nested;
 pub use source::{AsSource, PollTable, Source};
+#[doc(hidden)]
+pub use source::{Nested, Probe};
 pub use wait_queue::WaitQueue;

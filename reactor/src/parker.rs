@@ -19,7 +19,9 @@
 //! A token is never lost (it is left standing for the next park) and tokens do not add up. Who was woken *for what* is
 //! not told here but in the instance's list of waiters, under the list lock.
 
+use crate::eventpoll::item::Item;
 use crate::eventpoll::ready::Ready;
+use crate::events::Events;
 #[cfg(not(egret_loom))]
 use crate::lane::LaneInner;
 use crate::sync::{Arc, AtomicU8, Condvar, Mutex, Ordering};
@@ -130,11 +132,35 @@ pub(crate) struct Wakes<'a> {
     pumping: Option<&'a Ready>,
     parkers: [Option<Arc<Parker>>; PUT_OFF],
     len: usize,
+    /// What that instance will publish in one go, with the keys.
+    batch: Vec<(Arc<Item>, Events)>,
 }
 
 impl<'a> Wakes<'a> {
     pub(crate) fn new(pumping: Option<&'a Ready>) -> Self {
-        Self { pumping, parkers: [const { None }; PUT_OFF], len: 0 }
+        Self::with_batch(pumping, Vec::new())
+    }
+
+    /// With a batch that is used again and again. Empty.
+    pub(crate) fn with_batch(pumping: Option<&'a Ready>, batch: Vec<(Arc<Item>, Events)>) -> Self {
+        debug_assert!(batch.is_empty());
+        Self { pumping, parkers: [const { None }; PUT_OFF], len: 0, batch }
+    }
+
+    /// Leaves an item of the pumping instance for [`publish`](Self::publish).
+    pub(crate) fn put_off(&mut self, item: &Arc<Item>, key: Events) {
+        self.batch.push((item.clone(), key));
+    }
+
+    /// Publishes what was put off, and gives the emptied batch back.
+    pub(crate) fn publish(&mut self) -> Vec<(Arc<Item>, Events)> {
+        let mut batch = std::mem::take(&mut self.batch);
+        if let Some(ready) = self.pumping
+            && !batch.is_empty()
+        {
+            ready.publish(&mut batch, self);
+        }
+        batch
     }
 
     /// Whether the current thread is inside `wait` of that instance, awake.
@@ -164,6 +190,7 @@ impl<'a> Wakes<'a> {
 
 impl Drop for Wakes<'_> {
     fn drop(&mut self) {
+        debug_assert!(self.batch.is_empty(), "a batch was put off and never published");
         self.flush();
     }
 }

@@ -24,11 +24,25 @@ pub trait Source: Send + Sync + 'static {
     /// Registers with the table, then returns the conditions that hold now.
     fn poll(&self, table: &mut PollTable<'_>) -> Events;
 
+    /// Something that answers what `poll` would, and needs no reference to the source. Not for implementors outside this
+    /// crate.
+    #[doc(hidden)]
+    fn probe(&self) -> Option<Arc<dyn Probe>> {
+        None
+    }
+
     /// The instance behind this source, if it is one. Not for implementors outside this crate.
     #[doc(hidden)]
     fn nested(&self) -> Option<Nested> {
         None
     }
+}
+
+/// The readiness of a source that remembers it: no code of a user's runs when it is asked.
+#[doc(hidden)]
+pub trait Probe: Send + Sync {
+    /// The conditions that hold now.
+    fn now(&self) -> Events;
 }
 
 /// The identity of an instance that is watched by another.

@@ -60,9 +60,40 @@ pub(crate) struct Queue {
     hooks: Mutex<Hooks>,
 }
 
+#[derive(Default)]
 struct Hooks {
     gone: bool,
-    list: VecDeque<Hook>,
+    /// The head of the list, in place: most sources have one hook.
+    head: Option<Hook>,
+    tail: VecDeque<Hook>,
+}
+
+impl Hooks {
+    fn iter(&self) -> impl Iterator<Item = &Hook> {
+        self.head.iter().chain(&self.tail)
+    }
+
+    fn push_front(&mut self, hook: Hook) {
+        if let Some(second) = self.head.replace(hook) {
+            self.tail.push_front(second);
+        }
+    }
+
+    fn push_back(&mut self, hook: Hook) {
+        match self.head {
+            None => self.head = Some(hook),
+            Some(_) => self.tail.push_back(hook),
+        }
+    }
+
+    fn remove(&mut self, item: &Arc<Item>) -> Option<Hook> {
+        if self.head.as_ref().is_some_and(|hook| Arc::ptr_eq(&hook.item, item)) {
+            let next = self.tail.pop_front();
+            return std::mem::replace(&mut self.head, next);
+        }
+        let at = self.tail.iter().position(|hook| Arc::ptr_eq(&hook.item, item))?;
+        self.tail.remove(at)
+    }
 }
 
 struct Hook {
@@ -73,7 +104,7 @@ struct Hook {
 impl WaitQueue {
     /// Makes an empty queue.
     pub fn new() -> Self {
-        Self { queue: Arc::new(Queue { hooks: Mutex::new(Hooks { gone: false, list: VecDeque::new() }) }) }
+        Self { queue: Arc::new(Queue { hooks: Mutex::new(Hooks::default()) }) }
     }
 
     /// Tells everybody who watches that the conditions in `key` came true; an empty key means "something did".
@@ -87,7 +118,7 @@ impl WaitQueue {
 
     pub(crate) fn wake_with(&self, key: Events, wakes: &mut Wakes<'_>) {
         let hooks = self.queue.hooks.lock();
-        for hook in &hooks.list {
+        for hook in hooks.iter() {
             let consumed = Item::ready_callback(&hook.item, key, wakes);
             if hook.exclusive && consumed {
                 break;
@@ -97,7 +128,7 @@ impl WaitQueue {
 
     /// Whether nobody watches.
     pub fn is_empty(&self) -> bool {
-        self.queue.hooks.lock().list.is_empty()
+        self.queue.hooks.lock().head.is_none()
     }
 
     pub(crate) fn shared(&self) -> &Arc<Queue> {
@@ -113,7 +144,7 @@ impl Default for WaitQueue {
 
 impl fmt::Debug for WaitQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WaitQueue").field("hooks", &self.queue.hooks.lock().list.len()).finish()
+        f.debug_struct("WaitQueue").field("hooks", &self.queue.hooks.lock().iter().count()).finish()
     }
 }
 
@@ -126,12 +157,12 @@ impl Drop for WaitQueue {
 impl WaitQueue {
     /// The source goes away (the kernel's POLLFREE): every hook is let go of and its item told; no hook is taken any more.
     pub(crate) fn retire(&self) {
-        let list = {
+        let (head, tail) = {
             let mut hooks = self.queue.hooks.lock();
             hooks.gone = true;
-            std::mem::take(&mut hooks.list)
+            (hooks.head.take(), std::mem::take(&mut hooks.tail))
         };
-        for hook in list {
+        for hook in head.into_iter().chain(tail) {
             Item::source_gone(&hook.item);
         }
     }
@@ -146,22 +177,16 @@ impl Queue {
         }
         let hook = Hook { item: item.clone(), exclusive };
         if exclusive {
-            hooks.list.push_back(hook);
+            hooks.push_back(hook);
         } else {
-            hooks.list.push_front(hook);
+            hooks.push_front(hook);
         }
         true
     }
 
     /// Takes the item's hooks out. After it returns no callback of that item runs from this queue.
     pub(crate) fn unhook(&self, item: &Arc<Item>) {
-        let mut taken = None;
-        {
-            let mut hooks = self.hooks.lock();
-            if let Some(at) = hooks.list.iter().position(|hook| Arc::ptr_eq(&hook.item, item)) {
-                taken = hooks.list.remove(at);
-            }
-        }
+        let taken = self.hooks.lock().remove(item);
         drop(taken);
     }
 }

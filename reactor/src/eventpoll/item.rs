@@ -25,7 +25,7 @@
 use super::ready::{Lists, Ready};
 use crate::events::Events;
 use crate::parker::Wakes;
-use crate::source::{PollTable, Source};
+use crate::source::{PollTable, Probe, Source};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, Weak};
 use crate::wait_queue::Queue;
 use std::any::Any;
@@ -52,6 +52,8 @@ pub(crate) type Panic = Box<dyn Any + Send>;
 pub(crate) struct Item {
     pub(crate) key: Key,
     source: Weak<dyn Source>,
+    /// The short way to the source's readiness, if it offers one.
+    probe: Option<Arc<dyn Probe>>,
     ready: Arc<Ready>,
     pub(crate) exclusive: bool,
     mask: AtomicU32,
@@ -85,6 +87,7 @@ impl Item {
         Self {
             key,
             source: Arc::downgrade(source),
+            probe: source.probe(),
             ready,
             exclusive: mask.contains(Events::EXCLUSIVE),
             mask: AtomicU32::new((mask | Events::ALWAYS).bits()),
@@ -159,6 +162,9 @@ impl Item {
         if mask.conditions().is_empty() || self.is_dead() {
             return Ok(Events::empty());
         }
+        if let Some(probe) = &self.probe {
+            return Ok(probe.now() & mask.conditions());
+        }
         let Some(source) = self.source.upgrade() else { return Ok(Events::empty()) };
         let polled = catch_unwind(AssertUnwindSafe(|| source.poll(&mut PollTable::asking(mask, graveyard))));
         graveyard.push(source);
@@ -210,25 +216,20 @@ impl Item {
     /// The source says that the conditions in `key` came true (the kernel's `ep_poll_callback`). True if an exclusive
     /// walk may stop here.
     pub(crate) fn ready_callback(self: &Arc<Self>, key: Events, wakes: &mut Wakes<'_>) -> bool {
+        let pumping = wakes.is_pumping(&self.ready);
+        if pumping && !self.exclusive {
+            // The thread that pumps publishes its whole batch at once, under one lock.
+            wakes.put_off(self, key);
+            return true;
+        }
         let mut lists = self.ready.lock();
-        let mask = self.mask();
-        // A disarmed item hears nothing (fact 48); a key that names nothing of interest is passed over (fact 47).
-        if lists.is_closed()
-            || self.is_dead()
-            || mask.conditions().is_empty()
-            || (!key.is_empty() && !key.intersects(mask))
-        {
+        if !self.accepts(&lists, key) {
             return false;
         }
         lists.publish(self);
-        let someone_waits;
-        if wakes.is_pumping(&self.ready) {
-            someone_waits = true;
-        } else {
-            someone_waits = lists.waiters.anyone_parked();
-            if let Some(parker) = lists.waiters.wake_one() {
-                wakes.push(parker);
-            }
+        let someone_waits = pumping || lists.waiters.anyone_parked();
+        if !pumping && let Some(parker) = lists.waiters.wake_one() {
+            wakes.push(parker);
         }
         let watched = lists.is_watched();
         drop(lists);
@@ -240,8 +241,17 @@ impl Item {
         }
         // Fact 99: the direction has to be unambiguous.
         let in_out = key & (Events::IN | Events::OUT);
-        someone_waits
-            && (in_out.is_empty() || (in_out != (Events::IN | Events::OUT) && mask.contains(in_out)))
+        let unambiguous = in_out != (Events::IN | Events::OUT) && self.mask().contains(in_out);
+        someone_waits && (in_out.is_empty() || unambiguous)
+    }
+
+    /// A disarmed item hears nothing (fact 48); a key that names nothing of interest is passed over (fact 47).
+    pub(super) fn accepts(&self, lists: &Lists, key: Events) -> bool {
+        let mask = self.mask();
+        !lists.is_closed()
+            && !self.is_dead()
+            && !mask.conditions().is_empty()
+            && (key.is_empty() || key.intersects(mask))
     }
 
     /// The source is being dropped: the interest vanishes without an event (facts 91 and 93).

@@ -14,6 +14,7 @@
 use super::item::Item;
 use super::waiters::{Outcome, Waiters};
 use super::{Inner, Instance};
+use crate::events::Events;
 use crate::parker::{Parker, Wakes};
 use crate::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use crate::wait_queue::WaitQueue;
@@ -126,7 +127,27 @@ impl Ready {
             lists.watched
         };
         if watched {
-            self.pollers.wake_with(crate::Events::IN, wakes);
+            self.pollers.wake_with(Events::IN, wakes);
+        }
+    }
+
+    /// What the thread that pumps for this instance has gathered: published in one go. It wakes no waiter, for that thread
+    /// delivers next.
+    pub(crate) fn publish(&self, batch: &mut Vec<(Arc<Item>, Events)>, wakes: &mut Wakes<'_>) {
+        let mut accepted = false;
+        let watched = {
+            let mut lists = self.lock();
+            for (item, key) in batch.iter() {
+                if item.accepts(&lists, *key) {
+                    lists.publish(item);
+                    accepted = true;
+                }
+            }
+            lists.watched
+        };
+        batch.clear();
+        if watched && accepted {
+            self.pollers.wake_with(Events::IN, wakes);
         }
     }
 

@@ -289,17 +289,18 @@ impl LaneInner {
             self.exact.store(false, Ordering::Relaxed);
             self.feed.submit()?;
         }
-        let mut wakes = Wakes::new(pumping);
-        let (released, renewed) = {
+        let (released, renewed, mut wakes) = {
             let mut arms = self.arms.lock();
+            let mut wakes = Wakes::with_batch(pumping, std::mem::take(&mut arms.batch));
             let mut completions = std::mem::take(&mut arms.completions);
             let harvested = self.feed.harvest(&mut completions);
             for completion in completions.drain(..) {
                 self.publish(&mut arms, completion, &mut wakes);
             }
             arms.completions = completions;
+            arms.batch = wakes.publish();
             harvested?;
-            (std::mem::take(&mut arms.released), std::mem::take(&mut arms.renewed))
+            (std::mem::take(&mut arms.released), std::mem::take(&mut arms.renewed), wakes)
         };
         wakes.flush();
         drop(released);
