@@ -8,7 +8,7 @@
 //!
 //! | bits    | what                                                              | set by            | cleared by                     |
 //! |---------|-------------------------------------------------------------------|-------------------|--------------------------------|
-//! | 0 to 15 | conditions (IN, PRI, OUT, ERR, HUP, RDHUP)                        | `fire`, from the feed | [`clear`](CachedFd::clear), if the tick is the one the caller saw; HUP and RDHUP never |
+//! | 0 to 15 | conditions (IN, OUT, ERR, HUP, RDHUP)                             | `fire`, from the feed | [`clear`](CachedFd::clear), if the tick is the one the caller saw; HUP and RDHUP never |
 //! | 16 to 31| tick: counts completions, wraps                                   | `fire`            |                                |
 //!
 //! The tick is what keeps a late "would block" from erasing a newer event: the event has moved it on.
@@ -32,7 +32,11 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// What a runtime wants to hear of a socket, for its whole life.
-const INTEREST: Events = Events::IN.union(Events::OUT).union(Events::PRI).union(Events::RDHUP);
+///
+/// Not PRI: when one wake-up made a completion, io_uring reports that wake-up's key under the mask instead of asking the file
+/// again (`io_poll_wake`, `io_poll_check_events`), and TCP wakes with IN and PRI together for any data
+/// (`sock_def_readable`). A cached PRI would be up for ever; who needs urgent data watches it with an exact `Fd`, which asks.
+const INTEREST: Events = Events::IN.union(Events::OUT).union(Events::RDHUP);
 
 const CONDITIONS: u32 = 0xffff;
 const TICK: u32 = 1 << 16;
@@ -41,7 +45,7 @@ const TICK: u32 = 1 << 16;
 ///
 /// It has to be nonblocking. Before it is registered it counts as readable and writable: I/O is tried before it is waited
 /// for. [`Eventpoll::add`](crate::Eventpoll::add) arms it, in the lane of the thread that calls it; register it with
-/// `IN | OUT | PRI | RDHUP | ET`, once.
+/// `IN | OUT | RDHUP | ET`, once. Urgent data ([`Events::PRI`]) is not among what it remembers.
 ///
 /// With the `uring` feed, a thread outside the pool that closes an armed descriptor submits to a ring itself; a blocking
 /// call with a timeout (`SO_RCVTIMEO`) that it makes afterwards may then end early with `EINTR`, as after a signal.
@@ -78,14 +82,14 @@ pub struct CachedFd {
     raw: RawFd,
     heard: Arc<Heard>,
     arm: Mutex<Arm>,
-    /// The feed has to be told when a condition falls. Set, if at all, before the arm is made, under its lock. Clearing
-    /// before that is no loss: an arm starts by reporting the level.
-    told: AtomicBool,
 }
 
 /// The part that the lane calls: what was heard, and who wants to know.
 struct Heard {
     readiness: AtomicU32,
+    /// The lane has to be told when a condition falls: always with some feeds (then it is set before the arm is made, under
+    /// its lock; clearing before that is no loss, for an arm starts by reporting the level), else when the arm was lost.
+    told: AtomicBool,
     queue: WaitQueue,
 }
 
@@ -124,9 +128,8 @@ impl CachedFd {
         let readiness = AtomicU32::new((Events::IN | Events::OUT).bits());
         Arc::new(Self {
             raw: fd.as_raw_fd(),
-            heard: Arc::new(Heard { readiness, queue: WaitQueue::new() }),
+            heard: Arc::new(Heard { readiness, told: AtomicBool::new(false), queue: WaitQueue::new() }),
             arm: Mutex::new(Arm { fd: Some(fd), place: None }),
-            told: AtomicBool::new(false),
         })
     }
 
@@ -145,7 +148,7 @@ impl CachedFd {
         if cleared.is_err() {
             return;
         }
-        if self.told.load(Ordering::Acquire) {
+        if self.heard.told.load(Ordering::Acquire) {
             let place = self.arm.lock().place.clone();
             if let Some((lane, token)) = place {
                 lane.rearm(token, conditions);
@@ -209,7 +212,7 @@ impl Source for CachedFd {
                     Some(fd) => lanes.here().and_then(|lane| {
                         let heard = self.heard.clone();
                         // Before the first answer can come: who clears then waits for the lock and finds the arm.
-                        self.told.store(lane.wants_to_be_told(), Ordering::Release);
+                        self.heard.told.store(lane.wants_to_be_told(), Ordering::Release);
                         let token = lane.arm(fd.as_raw_fd(), INTEREST, Fallen::Told, heard)?;
                         Ok((lane, token))
                     }),
@@ -243,6 +246,10 @@ impl Armed for Heard {
         });
         debug_assert!(updated.is_ok());
         self.queue.wake_with(Events::from_bits_retain(level), wakes);
+    }
+
+    fn lost(&self) {
+        self.told.store(true, Ordering::Release);
     }
 }
 

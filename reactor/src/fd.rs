@@ -62,6 +62,9 @@ impl Armed for ArmQueue {
     fn fire(&self, level: Events, wakes: &mut Wakes<'_>) {
         self.queue.wake_with(level, wakes);
     }
+
+    /// `poll` tells the lane of every condition that doesn't hold.
+    fn lost(&self) {}
 }
 
 impl<T: AsFd + Send + Sync + 'static> Fd<T> {

@@ -4,7 +4,8 @@
 //!   vacant ── arm ──► armed ── disarm ──► closing ── last completion ──► vacant, next generation
 //!                     │  ▲ └── disarm, feed has nothing under way ─────► vacant
 //!                     │  └──── ended by itself (submitter gone, queue full): armed again
-//!                     └─────── ended with an error: dead ── disarm ────► vacant
+//!                     ├─────── ended with an error: dead ── disarm ────► vacant
+//!                     └─────────────── rearm ────────────────┘
 //! ```
 
 use super::Armed;
@@ -34,9 +35,17 @@ pub(super) struct Slot {
 
 pub(super) enum State {
     Vacant,
-    Armed { target: Arc<dyn Armed>, fd: RawFd, interest: Events, fallen: Fallen },
+    Armed(Arm),
     Closing,
-    Dead,
+    Dead(Arm),
+}
+
+/// What is watched, for whom.
+pub(super) struct Arm {
+    pub(super) target: Arc<dyn Armed>,
+    pub(super) fd: RawFd,
+    pub(super) interest: Events,
+    pub(super) fallen: Fallen,
 }
 
 impl Arms {
@@ -61,8 +70,8 @@ impl Arms {
             slot.generation = slot.generation.wrapping_add(1);
             // The last generation of the last slot would read as one of the reserved tokens: never used.
             slot.generation %= u32::MAX;
-            if let State::Armed { target, .. } = std::mem::replace(&mut slot.state, State::Vacant) {
-                self.released.push(target);
+            if let State::Armed(arm) | State::Dead(arm) = std::mem::replace(&mut slot.state, State::Vacant) {
+                self.released.push(arm.target);
             }
             self.vacant.push(token.0 as u32);
         }

@@ -31,7 +31,7 @@ use crate::fork::Birthplace;
 use crate::parker::{Parker, Wakes};
 use crate::seat;
 use crate::sync::{Arc, AtomicBool, AtomicU8, Mutex, Ordering, fence};
-use arms::{Arms, State};
+use arms::{Arm, Arms, State};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -49,6 +49,9 @@ const LET_GO: Duration = Duration::from_millis(500);
 pub(crate) trait Armed: Send + Sync {
     /// The conditions in `level` hold. Called under the lane's lock: publishes, and wakes through `wakes`.
     fn fire(&self, level: Events, wakes: &mut Wakes<'_>);
+
+    /// The arm has ended with an error: when the descriptor is found not to be ready, [`LaneInner::rearm`] shall be called.
+    fn lost(&self);
 }
 
 pub(crate) struct LaneInner {
@@ -57,6 +60,8 @@ pub(crate) struct LaneInner {
     doze: AtomicU8,
     interrupted: AtomicBool,
     wake: OwnedFd,
+    /// An arm may be dead: look when a condition falls.
+    any_dead: AtomicBool,
     /// Something was armed whose edges are counted exactly: to be submitted before the next delivery, so that what held at
     /// ADD is not told twice.
     exact: AtomicBool,
@@ -99,6 +104,7 @@ impl LaneInner {
             doze: AtomicU8::new(AWAKE),
             interrupted: AtomicBool::new(false),
             wake,
+            any_dead: AtomicBool::new(false),
             exact: AtomicBool::new(false),
             attended: AtomicBool::new(false),
             lead: Mutex::new(Lead::default()),
@@ -121,7 +127,7 @@ impl LaneInner {
     ) -> io::Result<Token> {
         let token = {
             let mut arms = self.arms.lock();
-            let token = arms.insert(State::Armed { target, fd, interest, fallen });
+            let token = arms.insert(State::Armed(Arm { target, fd, interest, fallen }));
             if let Err(error) = self.feed.arm(token, fd, interest, fallen) {
                 arms.vacate(token);
                 let released = std::mem::take(&mut arms.released);
@@ -145,9 +151,29 @@ impl LaneInner {
 
     /// These conditions were seen not to hold.
     pub(crate) fn rearm(&self, token: Token, conditions: Events) {
-        if self.birthplace.check().is_ok() && self.feed.rearm(token, conditions) {
+        if self.birthplace.check().is_err() {
+            return;
+        }
+        if self.feed.rearm(token, conditions) || (self.any_dead.load(Ordering::Relaxed) && self.revive(token))
+        {
             self.nudge();
         }
+    }
+
+    /// An arm that ended with an error is tried again when its user has found that the descriptor would block after all.
+    fn revive(&self, token: Token) -> bool {
+        let mut arms = self.arms.lock();
+        let Some(slot) = arms.get(token) else { return false };
+        if let State::Dead(arm) = &slot.state
+            && self.feed.arm(token, arm.fd, arm.interest, arm.fallen).is_ok()
+        {
+            match std::mem::replace(&mut slot.state, State::Vacant) {
+                State::Dead(arm) => slot.state = State::Armed(arm),
+                other => slot.state = other,
+            }
+            return true;
+        }
+        false
     }
 
     /// Ends an arm, and closes its descriptor after it, both in the lane's next submission.
@@ -161,9 +187,10 @@ impl LaneInner {
             // Nothing armed under this token (any more): `close` is dropped, which closes it.
             let Some(slot) = arms.get(token) else { return };
             let target = match std::mem::replace(&mut slot.state, State::Closing) {
-                State::Armed { target, .. } => target,
-                State::Dead => {
+                State::Armed(arm) => arm.target,
+                State::Dead(arm) => {
                     arms.vacate(token);
+                    arms.released.push(arm.target);
                     return;
                 }
                 State::Closing | State::Vacant => return,
@@ -205,9 +232,10 @@ impl LaneInner {
             let mut arms = self.arms.lock();
             let Some(slot) = arms.get(token) else { return };
             match std::mem::replace(&mut slot.state, State::Closing) {
-                State::Armed { target: armed, .. } => target = Some(armed),
-                State::Dead => {
+                State::Armed(arm) => target = Some(arm.target),
+                State::Dead(arm) => {
                     arms.vacate(token);
+                    arms.released.push(arm.target);
                     return;
                 }
                 State::Closing | State::Vacant => {}
@@ -319,32 +347,34 @@ impl LaneInner {
             _ => {}
         }
         let Some(slot) = arms.get(token) else { return };
-        let State::Armed { target, fd, interest, fallen } = &slot.state else {
+        let State::Armed(arm) = &slot.state else {
             if last {
                 arms.vacate(token);
             }
             return;
         };
         if let Ok(level) = level {
-            target.fire(level, wakes);
+            arm.target.fire(level, wakes);
         }
         if !last {
             return;
         }
         // Ended by itself. The submitter's thread is gone, or the completion queue was full: armed again, which reports
-        // the present level, so nothing is lost in between. Anything else will not come right by trying again.
-        let ended = match level {
-            Ok(_) | Err(libc::ECANCELED) => self.feed.arm(token, *fd, *interest, *fallen).is_err(),
-            Err(_) => true,
-        };
-        if !ended {
+        // the present level, so nothing is lost in between. After anything else (no memory, a descriptor that is none)
+        // whoever uses it shall try, and meet the error himself, or find that it would block and ask to be armed again.
+        let again = matches!(level, Ok(_) | Err(libc::ECANCELED))
+            && self.feed.arm(token, arm.fd, arm.interest, arm.fallen).is_ok();
+        if again {
             arms.renewed = true;
-        } else {
-            // Whoever uses the descriptor shall try, and meet the error himself.
-            target.fire(Events::ERR | Events::HUP, wakes);
-            if let State::Armed { target, .. } = std::mem::replace(&mut slot.state, State::Dead) {
-                arms.released.push(target);
-            }
+            return;
+        }
+        self.any_dead.store(true, Ordering::Relaxed);
+        arm.target.lost();
+        // Not the conditions that are final where they are remembered.
+        arm.target.fire((arm.interest - (Events::RDHUP | Events::HUP)) | Events::ERR, wakes);
+        match std::mem::replace(&mut slot.state, State::Vacant) {
+            State::Armed(arm) => slot.state = State::Dead(arm),
+            other => slot.state = other,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The lane over rings that are too small: nothing is lost when a queue overflows.
 
-use super::arms::{Arms, State};
+use super::arms::{Arm, Arms, State};
 use super::*;
 use crate::feed::uring::Uring;
 use crate::{CachedFd, Event, Eventpoll, Events};
@@ -92,9 +92,10 @@ fn a_token_of_an_earlier_generation_finds_nothing() {
     struct Nobody;
     impl Armed for Nobody {
         fn fire(&self, _: Events, _: &mut Wakes<'_>) {}
+        fn lost(&self) {}
     }
     let armed =
-        || State::Armed { target: Arc::new(Nobody), fd: 0, interest: Events::IN, fallen: Fallen::Told };
+        || State::Armed(Arm { target: Arc::new(Nobody), fd: 0, interest: Events::IN, fallen: Fallen::Told });
     let mut arms = Arms::default();
     let first = arms.insert(armed());
     arms.vacate(first);
@@ -103,4 +104,46 @@ fn a_token_of_an_earlier_generation_finds_nothing() {
     assert!(arms.get(first).is_none() && arms.get(second).is_some());
     arms.vacate(first);
     assert!(arms.get(second).is_some(), "a late answer frees nothing");
+}
+
+/// A descriptor's arm that can't be had now: its user is told to try, doesn't spin, and hears again later.
+#[test]
+fn an_arm_that_ends_with_an_error_comes_back_when_its_user_finds_it_would_block() {
+    let Some((lanes, lane)) = small(8, 16) else { return };
+    let poll = Eventpoll::with_lanes(&lanes);
+    let (mut near, far) = UnixStream::pair().unwrap();
+    let fd = CachedFd::new(far.into());
+    fd.clear(fd.readiness(), Events::IN | Events::OUT);
+    poll.add(&fd, 0, Events::IN | Events::OUT | Events::ET, 1).unwrap();
+    wait(&poll);
+    let token = Token(0);
+    let answer = |level| {
+        let mut arms = lane.arms.lock();
+        let mut wakes = Wakes::new(None);
+        lane.publish(&mut arms, Completion { token, level, last: true }, &mut wakes);
+    };
+    // The real arm goes first, so that the made-up answer below is the truth.
+    lane.feed.disarm_now(token).map(drop).unwrap();
+    let mut late = Vec::new();
+    until_harvested(&lane, &mut late);
+    answer(Err(libc::ENOMEM));
+    let seen = fd.readiness();
+    assert!(seen.events.contains(Events::IN | Events::OUT), "shall be tried");
+    assert!(!seen.events.intersects(Events::HUP | Events::RDHUP), "nothing is final about it");
+    fd.clear(seen, Events::IN | Events::OUT | Events::ERR);
+    assert_eq!(fd.readiness().events, Events::empty(), "quiet");
+    near.write_all(b"x").unwrap();
+    wait(&poll);
+    assert!(fd.readiness().events.contains(Events::IN), "armed again");
+}
+
+fn until_harvested(lane: &LaneInner, late: &mut Vec<Completion>) {
+    for _ in 0..1000 {
+        lane.feed.harvest(late).unwrap();
+        if late.iter().any(|completion| completion.last && completion.level == Err(libc::ECANCELED)) {
+            return;
+        }
+        std::thread::yield_now();
+    }
+    panic!("the cancelled arm never answered: {late:?}");
 }
