@@ -140,5 +140,7 @@ pub(crate) fn set_polled(waker_data: *const ()) {
 
 /// Whether `waker` is the runtime's own for what this thread polls right now.
 pub(crate) fn is_own_waker(waker: &std::task::Waker) -> bool {
-    waker.data() == POLLED.get()
+    let polled = POLLED.get();
+    // Null says that nothing is polled; a foreign waker may carry null, too.
+    !polled.is_null() && waker.data() == polled
 }

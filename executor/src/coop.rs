@@ -31,6 +31,11 @@ pub(crate) fn reset() {
     LEFT.set(BUDGET);
 }
 
+/// The poll is over: what runs on this thread until the next one (wakers, drops at the end of the runtime) has no limit.
+pub(crate) fn end() {
+    LEFT.set(UNLIMITED);
+}
+
 /// Runs one poll of `block_on` with a fresh budget, then puts back what was there.
 pub(crate) fn with_budget<R>(poll: impl FnOnce() -> R) -> R {
     struct Restore(u8);

@@ -169,12 +169,20 @@ impl Idle {
 }
 
 #[cfg(all(test, not(egret_loom)))]
+impl Idle {
+    /// Searching and unparked.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let state = self.state.load(Ordering::SeqCst);
+        (searching(state), unparked(state))
+    }
+}
+
+#[cfg(all(test, not(egret_loom)))]
 mod tests {
     use super::*;
 
     fn counts(idle: &Idle) -> (usize, usize) {
-        let state = idle.state.load(Ordering::SeqCst);
-        (searching(state), unparked(state))
+        idle.counts()
     }
 
     #[test]

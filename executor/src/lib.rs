@@ -20,9 +20,10 @@
 //!
 //! # Locks
 //!
-//! There is no order to keep: a shard of the task registry, a run queue's stand-in under loom, the timers of a worker and
-//! the slots of a registration are all leaf locks, none is taken while another is held, and no user code (a wake, the
-//! drop of a waker, a future or an output) runs under any of them.
+//! There is no order to keep: a shard of the task registry, a run queue's stand-in under loom, the timers of a worker, the
+//! free list and the wakers of the registrations are all leaf locks, none is taken while another is held. One isn't a leaf:
+//! a registration's arming lock is held while the engine takes its own. No user code (a wake, the drop of a waker, a future
+//! or an output) runs under any of them.
 //!
 //! # Panics of user code
 //!

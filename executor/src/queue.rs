@@ -194,14 +194,15 @@ impl<T: Pointer> Injector<T> {
         let into = &into.deque;
         let before = into.len();
         let first = deque::settle(|| self.0.steal_batch_with_limit_and_pop(into, share))?;
-        // crossbeam-deque hands out at most half at a time.
-        while into.len() - before + 1 < share {
-            let missing = share - (into.len() - before + 1);
-            if deque::settle(|| self.0.steal_batch_with_limit(into, missing)).is_none() {
-                break;
+        // crossbeam-deque hands out at most half at a time. Thieves may have taken of it meanwhile, and of what was there before.
+        loop {
+            let taken = into.len().saturating_sub(before) + 1;
+            if taken >= share
+                || deque::settle(|| self.0.steal_batch_with_limit(into, share - taken)).is_none()
+            {
+                return Some(first);
             }
         }
-        Some(first)
     }
 
     /// Whether nothing is queued.

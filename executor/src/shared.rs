@@ -7,7 +7,8 @@
 //!     1. phase = Stopping: spawn drops its task at once; every worker is interrupted, and each that leaves wakes another
 //!     2. a worker finishes the poll it is in, moves its queue into the injector, leaves its lane, counts itself out
 //!   clean: the last one out, all by itself
-//!     3. timers and registrations end: whoever waits for them, on any thread, is woken to an error
+//!     3. timers and registrations end: whoever waits for them, on any thread, is woken: a socket gives an error,
+//!        a sleep is over
 //!     4. until nothing is left: the registry is closed, its wakers woken: the Runnables arrive in the injector;
 //!        every Runnable is dropped, and the future with it. Such a drop may wake other tasks: hence the loop
 //!     5. phase = Stopped, and the injector is emptied once more
@@ -27,7 +28,10 @@
 //! | `remaining` | each worker once, when it leaves |
 //! | `wait_failed` | the first worker whose wait fails |
 
-use std::{io, time::Duration};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use egret_reactor::{Event, Eventpoll, Lane, Lanes};
 
@@ -118,7 +122,9 @@ impl Shared {
     /// Says once, on stderr, that the lanes don't work: there is nobody to return this error to.
     pub(crate) fn report_failed_wait(&self, error: &io::Error) {
         if !self.wait_failed.swap(true, Ordering::Relaxed) {
-            eprintln!(
+            // Not `eprintln`, which would panic, and end a worker, if stderr can't be written to.
+            let _unsaid = writeln!(
+                io::stderr(),
                 "egret: waiting for events failed ({} feed): {error}; workers go on and try again",
                 self.lanes_of_runtime.feed()
             );

@@ -180,6 +180,7 @@ impl<'a> Worker<'a> {
         let task = unsafe { Task::from_ptr(pointer) };
         // Doesn't unwind: the harness catches what its future throws.
         task.run();
+        coop::end();
         context::set_polled(std::ptr::null());
     }
 
@@ -187,6 +188,10 @@ impl<'a> Worker<'a> {
         if self.ticks >= TICK {
             self.look_at_reactor();
             if let Some(task) = self.shared.injector.pop() {
+                // It goes before what waits here, what the look has just delivered included.
+                if !self.core.local.is_empty() {
+                    self.shared.notify();
+                }
                 return Some(task);
             }
         }
@@ -372,3 +377,7 @@ impl Random {
         ((self.0 >> 32) as usize) % bound
     }
 }
+
+#[cfg(all(test, not(egret_loom)))]
+#[path = "worker_tests.rs"]
+mod tests;

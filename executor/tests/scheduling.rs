@@ -223,15 +223,18 @@ fn a_hundred_thousand_tasks_from_many_threads_all_run() {
 #[test]
 fn a_push_that_meets_a_worker_on_its_way_to_sleep_is_not_lost() {
     bounded(|| {
-        let runtime = runtime(4);
-        for round in 0..20_000u32 {
-            for _ in 0..round % 211 {
-                std::hint::spin_loop();
+        // With one worker nobody else makes up for it.
+        for workers in [1, 4] {
+            let runtime = runtime(workers);
+            for round in 0..20_000u32 {
+                for _ in 0..round % 211 {
+                    std::hint::spin_loop();
+                }
+                let task = runtime.spawn(async {
+                    spawn(yield_now()).await.unwrap();
+                });
+                runtime.block_on(task).unwrap();
             }
-            let task = runtime.spawn(async {
-                spawn(yield_now()).await.unwrap();
-            });
-            runtime.block_on(task).unwrap();
         }
     });
 }

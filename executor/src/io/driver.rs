@@ -1,7 +1,10 @@
 //! [`Driver`]: the runtime's end of the engine. From an event's number to the tasks that wait for it.
 
 use super::{scheduled::ScheduledIo, slab::Slab};
-use crate::sync::{AtomicBool, Ordering};
+use crate::{
+    sync::{AtomicBool, Ordering},
+    task::quiet::quietly,
+};
 use egret_reactor::Event;
 use std::io;
 
@@ -57,9 +60,42 @@ impl Driver {
     /// Gives the place back; its wakers are dropped, unwoken.
     pub(super) fn deregister(&self, key: u64) {
         if let Some(scheduled) = self.slots.get(key) {
-            scheduled.clear();
+            // A foreign waker whose drop panics must not keep the place.
+            quietly(|| scheduled.clear());
         }
         let live = self.slots.release(key);
         debug_assert!(live, "a registration was released twice");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Direction;
+    use std::{
+        sync::Arc,
+        task::{Wake, Waker},
+    };
+
+    #[test]
+    fn a_waker_whose_drop_panics_does_not_keep_the_place() {
+        struct Loud;
+        impl Wake for Loud {
+            fn wake(self: Arc<Self>) {}
+        }
+        impl Drop for Loud {
+            fn drop(&mut self) {
+                panic!("on purpose");
+            }
+        }
+        let driver = Driver::new();
+        let key = driver.register().unwrap();
+        let waker = Waker::from(Arc::new(Loud));
+        driver.scheduled(key).unwrap().set(Direction::Read, &waker);
+        // The driver's is the last one.
+        drop(waker);
+        driver.deregister(key);
+        assert!(driver.scheduled(key).is_none());
+        assert_eq!(driver.register().unwrap() as u32, key as u32);
     }
 }

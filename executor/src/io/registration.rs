@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   new ──► Untried: readiness says IN|OUT, nothing is registered. A socket that never blocks stays here.
-//!             │ somebody has to wait: arm, once (`Eventpoll::add`: IN|OUT|PRI|RDHUP, ET, for life)
+//!             │ somebody has to wait: arm, once (`Eventpoll::add`: IN|OUT|RDHUP, ET, for life)
 //!             ▼
 //!           Armed ──► drop, close_now, into_fd: out of the engine, then closed or handed back, then the slot is released
 //!
@@ -308,8 +308,7 @@ const TAG: u64 = 0;
 const EBADF: i32 = 9;
 
 /// What a socket is registered for, once and for life.
-const INTEREST: Events =
-    Events::IN.union(Events::OUT).union(Events::PRI).union(Events::RDHUP).union(Events::ET);
+const INTEREST: Events = Events::IN.union(Events::OUT).union(Events::RDHUP).union(Events::ET);
 
 /// Runs `f` until it isn't interrupted by a signal.
 fn uninterrupted<R>(mut f: impl FnMut() -> io::Result<R>) -> io::Result<R> {

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! One of the two comes second to the lock. If it is the engine, it finds the waker; if it is the waiter, then the readiness was set
-//! before that, and the second look sees it. (Checked by loom at the end of this file.)
+//! before that, and the second look sees it. (Checked by loom, `tests/io_loom.rs`.)
 //!
 //! Two kinds of waiter come: polls (`poll_ready`), of which each direction remembers the last, and `ready()` futures, any number of them, each
 //! with a number by which it can leave. Each direction has a place, and there is a list. The usual socket has one waiter a direction,

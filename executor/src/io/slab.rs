@@ -71,14 +71,9 @@ impl<T: Default> Slab<T> {
             }
         };
         let (page, offset) = locate(index);
-        let slots = self.pages[page].get_or_init(|| {
-            let first = u64::from(index) - offset as u64;
-            let slot = |offset| Slot { key: AtomicU64::new(first + offset), value: T::default() };
-            (0..(FIRST_PAGE << page) as u64).map(slot).collect()
-        });
         // This thread alone has the index: nobody else changes the word. Release: what earlier owners did to the value was ordered by
         // the lock, and goes on to whoever gets the new key.
-        let slot = &slots[offset];
+        let slot = &self.page(page)[offset];
         let key = slot.key.load(Ordering::Relaxed).wrapping_add(GENERATION);
         slot.key.store(key, Ordering::Release);
         Ok(key)
@@ -107,9 +102,24 @@ impl<T: Default> Slab<T> {
         true
     }
 
-    /// Every slot of every page there is, taken or free.
+    /// Every slot of every page in use, taken or free.
+    ///
+    /// An index that was handed out before is among them, even if its owner has yet to make its page: both make it, one of them
+    /// succeeds. (Passing over a page that isn't seen yet would pass over the waiter who doesn't see the shutdown yet.)
     pub(crate) fn all(&self) -> impl Iterator<Item = &T> {
-        self.pages.iter().filter_map(OnceLock::get).flat_map(|slots| slots.iter()).map(|slot| &slot.value)
+        let unused = lock(&self.free).unused;
+        let pages = unused.checked_sub(1).map_or(0, |last| locate(last).0 + 1);
+        (0..pages).flat_map(|page| self.page(page)).map(|slot| &slot.value)
+    }
+
+    /// A page, made if this is the first time that it is needed.
+    fn page(&self, page: usize) -> &[Slot<T>] {
+        self.pages[page].get_or_init(|| {
+            let size = (FIRST_PAGE << page) as u64;
+            let first = size - FIRST_PAGE as u64;
+            let slot = |offset| Slot { key: AtomicU64::new(first + offset), value: T::default() };
+            (0..size).map(slot).collect()
+        })
     }
 
     fn slot(&self, key: u64) -> Option<&Slot<T>> {
@@ -164,6 +174,19 @@ mod tests {
         assert!(slab.get(new).is_some());
         assert!(slab.get(0).is_none() && slab.get(u64::MAX).is_none() && slab.get(1 << 20).is_none());
         assert!(!slab.release(u64::MAX));
+    }
+
+    #[test]
+    fn a_page_that_is_still_to_be_made_is_among_all() {
+        let slab = Slab::<AtomicU64>::new();
+        assert_eq!(slab.all().count(), 0);
+        // Where an owner stands between its index and its page.
+        lock(&slab.free).unused = 65;
+        assert_eq!(slab.all().count(), 64 + 128);
+        let key = slab.acquire().unwrap();
+        assert_eq!(key as u32, 65);
+        slab.get(key).unwrap().store(7, Ordering::Relaxed);
+        assert_eq!(slab.all().nth(65).unwrap().load(Ordering::Relaxed), 7);
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl Handle {
 
     /// Runs `future` on this thread until it is complete. See [`Runtime::block_on`].
     ///
-    /// Once the runtime has ended, timers and sockets in it give errors.
+    /// Once the runtime has ended, sockets in it give errors and sleeps are over at once.
     ///
     /// # Panics
     ///
