@@ -1,12 +1,16 @@
-//! The HTTP echo server over real sockets: what its codec's own tests cannot see. Buffers, timeouts, ends of all kinds.
+//! The HTTP echo server over real sockets: what its codec's own tests cannot see. Buffers, timeouts, ends of all kinds. Peers with
+//! bad intentions are in `attacks`.
 
 #[allow(dead_code)] // `main` is called by nobody here
 #[path = "../examples/http_echo/main.rs"]
 mod example;
+
+mod attacks;
 mod support;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use example::server::Config;
@@ -81,50 +85,6 @@ fn pipelined_answers_share_a_write_and_keep_their_order() {
         assert_eq!(client.answer().body, format!("GET /{n} HTTP/1.1\r\nHost: a\r\n").into_bytes());
     }
     sender.join().unwrap();
-}
-
-#[test]
-fn a_request_that_could_be_read_in_two_ways_is_refused_and_nothing_behind_it_is_answered() {
-    let server = Running::start(Config::default());
-    let cases: [(&str, u16); 16] = [
-        ("Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-        ("Transfer-Encoding: chunked\r\nContent-Length: 6\r\n\r\n0\r\n\r\n", 400),
-        ("Content-Length: 6\r\nContent-Length: 7\r\n\r\n", 400),
-        ("Content-Length: 6, 7\r\n\r\n", 400),
-        ("Content-Length: +6\r\n\r\n", 400),
-        ("Content-Length: -1\r\n\r\n", 400),
-        ("Content-Length: 0x6\r\n\r\n", 400),
-        ("Content-Length: 6 6\r\n\r\n", 400),
-        ("Content-Length: 18446744073709551617\r\n\r\n", 400),
-        ("Content-Length : 6\r\n\r\n", 400),
-        ("Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400),
-        ("X: y\r\n Content-Length: 6\r\n\r\n", 400),
-        ("Transfer-Encoding: gzip\r\n\r\n", 501),
-        ("Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n", 400),
-        ("Transfer-Encoding: chunked\r\n\r\n10000000000000000\r\n\r\n", 400),
-        ("Transfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n", 400),
-    ];
-    for (text, status) in cases {
-        for whole in [true, false] {
-            let request =
-                format!("POST / HTTP/1.1\r\nHost: a\r\n{text}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n");
-            let mut client = Client::connect(server.address);
-            if whole {
-                client.send(request.as_bytes());
-            } else {
-                for part in request.as_bytes().chunks(9) {
-                    // The server may have answered and be reading the rest away.
-                    client.send(part);
-                    std::thread::sleep(Duration::from_micros(100));
-                }
-            }
-            let answer = client.answer();
-            let got = answer.status;
-            // A length too large for anything is refused as malformed or as too large: closed either way.
-            assert!(got == status || got == 413 && text.contains("8446744073709551617"), "{text:?}: {got}");
-            client.expect_end();
-        }
-    }
 }
 
 #[test]
@@ -229,18 +189,20 @@ fn a_stalled_body_is_answered_408() {
 
 #[test]
 fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
-    let idle = Duration::from_millis(300);
+    // Longer than a loaded machine keeps this thread from asking.
+    let idle = Duration::from_millis(800);
     let server = Running::start(Config { idle_timeout: idle, ..quick() });
-    let start = Instant::now();
     let mut fresh = Client::connect(server.address);
     let mut busy = Client::connect(server.address);
-    while start.elapsed() < idle * 3 {
+    let start = Instant::now();
+    let mut last = start;
+    while start.elapsed() < idle * 2 {
+        last = Instant::now();
         assert_eq!(busy.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
-        std::thread::sleep(idle / 10);
+        std::thread::sleep(idle / 20);
     }
-    let last = Instant::now();
     busy.expect_end();
-    assert!(last.elapsed() > idle / 2, "{:?}", last.elapsed());
+    assert!(last.elapsed() >= idle, "{:?}", last.elapsed());
     fresh.expect_end();
     eventually("both are gone", || server.connections() == 0);
 }
@@ -267,7 +229,9 @@ fn a_reset_in_mid_body_takes_its_own_connection_only() {
     let mut neighbour = Client::connect(server.address);
     for _ in 0..20 {
         let mut client = Client::connect(server.address);
-        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nhalf");
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n");
+        assert_eq!(client.answer().status, 100, "it waits for the body");
+        client.send(b"half");
         client.reset();
     }
     assert_eq!(neighbour.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
@@ -322,19 +286,23 @@ fn a_hundred_connections_at_once() {
 
 #[test]
 fn stopping_closes_the_port_and_the_idle_and_finishes_what_is_in_flight() {
-    let server = Running::start(Config::default());
+    static READ: AtomicUsize = AtomicUsize::new(0);
+    fn count(data: &[u8]) {
+        READ.fetch_add(data.len(), Ordering::SeqCst);
+    }
+    let config = Config { inspect: Some(count), grace: PATIENCE, ..Config::default() };
+    let server = Running::start(config);
     let address = server.address;
     let mut idle = Client::connect(address);
     assert_eq!(idle.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+    let before = READ.load(Ordering::SeqCst);
     let mut in_head = Client::connect(address);
     in_head.send(b"GET / HTTP/1.1\r\n");
+    eventually("the head has begun", || READ.load(Ordering::SeqCst) == before + 16);
     let mut in_body = Client::connect(address);
     in_body.send(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n");
     assert_eq!(in_body.answer().status, 100);
     in_body.send(b"first");
-    // The head has been read as well, most likely; a connection that has not been accepted would be reset.
-    eventually("all are in", || server.connections() == 3);
-    std::thread::sleep(Duration::from_millis(50));
 
     let stopping = std::thread::spawn(move || server.stop());
     idle.expect_end();
@@ -346,7 +314,9 @@ fn stopping_closes_the_port_and_the_idle_and_finishes_what_is_in_flight() {
     assert_eq!(in_body.answer().body, b"firstlast");
     in_body.expect_end();
     drop((idle, in_head, in_body));
+    let gone = Instant::now();
     assert_eq!(stopping.join().unwrap(), (0, 3));
+    assert!(gone.elapsed() < PATIENCE / 2, "it waited for its grace to run out");
 }
 
 #[test]
@@ -413,6 +383,31 @@ fn interrupted_the_program_cuts_off_what_takes_too_long() {
 }
 
 #[test]
+fn interrupted_twice_the_program_ends_at_once() {
+    let mut program = support::Program::start(&["--grace-ms", "100000"]);
+    let address = program.address;
+    let mut client = Client::connect(address);
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+    assert_eq!(client.answer().status, 100);
+    program.interrupt();
+    eventually("it accepts no more", || TcpStream::connect(address).is_err());
+    program.interrupt();
+    let (status, rest) = program.end();
+    assert_eq!(status.code(), Some(130), "{rest}");
+    client.expect_closed();
+}
+
+#[test]
+fn an_occupied_port_is_an_error_that_names_it() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let code = example::run(["--addr".into(), address.clone()].into_iter());
+    assert_eq!(code, std::process::ExitCode::FAILURE);
+    let said = support::Program::fail(&["--addr", &address]);
+    assert!(said.contains(&format!("http_echo: cannot listen on {address}: ")), "{said}");
+}
+
+#[test]
 #[ignore = "the program itself, for the tests that interrupt it"]
 fn program() {
     let Ok(arguments) = std::env::var(support::ARGUMENTS) else { return };
@@ -424,8 +419,11 @@ fn program() {
 #[test]
 fn arguments_that_make_no_sense_are_refused() {
     let code = |text: &str| example::run(text.split(' ').map(str::to_owned));
-    for text in ["--workers many", "--workers", "--nonsense", "--feed epoll"] {
+    for text in ["--workers many", "--workers -1", "--workers", "--nonsense", "--feed epoll", "nonsense"] {
         assert_eq!(code(text), std::process::ExitCode::from(2), "{text}");
+    }
+    for text in ["--workers 0", "--workers 99999", "--addr nowhere"] {
+        assert_eq!(code(text), std::process::ExitCode::FAILURE, "{text}");
     }
     assert_eq!(code("--help"), std::process::ExitCode::SUCCESS);
 }

@@ -49,6 +49,9 @@ pub const MAX_BODY: usize = 1024 * 1024;
 /// The most a connection keeps allocated for bodies between requests. A guess: as much as one read buffer.
 const KEEP_BODY: usize = 16 * 1024;
 
+/// The same for the Content-Type of a body that didn't come with its head. A guess: longer than any that is in use.
+const KEEP_TYPE: usize = 256;
+
 /// The state of one connection. See the module's text.
 #[derive(Debug, Default)]
 pub struct Codec {
@@ -258,7 +261,7 @@ impl Codec {
         if head.expects_continue && rest.is_empty() {
             output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
-        self.content_type.clear();
+        // Empty since the last answer.
         self.content_type.extend_from_slice(head.content_type);
         Ok(Progress::Next(head.len))
     }
@@ -268,6 +271,8 @@ impl Codec {
         respond(output, &self.content_type, &self.body, self.persist, self.head_only);
         self.body.clear();
         self.body.shrink_to(KEEP_BODY);
+        self.content_type.clear();
+        self.content_type.shrink_to(KEEP_TYPE);
         Progress::Answered(used)
     }
 }

@@ -62,14 +62,16 @@ fn a_body_at_the_limit_passes_whole_and_in_pieces() {
 }
 
 #[test]
-fn a_large_body_leaves_no_large_buffer_behind() {
-    let stream = post(&format!("Content-Length: {MAX_BODY}\r\n"), &"b".repeat(MAX_BODY));
+fn a_large_body_and_a_long_type_leave_no_large_buffer_behind() {
+    let fields = format!("Content-Length: {MAX_BODY}\r\nContent-Type: {}\r\n", "t".repeat(9000));
+    let stream = post(&fields, &"b".repeat(MAX_BODY));
     let mut codec = Codec::new();
-    let (first, second) = stream.as_bytes().split_at(1000);
+    let (first, second) = stream.as_bytes().split_at(10_000);
     let step = codec.advance(first, &mut Vec::new());
     let step = codec.advance(&[&first[step.consumed..], second].concat(), &mut Vec::new());
     assert_eq!(step.served, 1);
     assert!(codec.body.capacity() <= KEEP_BODY);
+    assert!(codec.content_type.capacity() <= KEEP_TYPE);
 }
 
 #[test]

@@ -97,6 +97,9 @@ fn refused() -> Vec<(String, &'static str)> {
         "5\r\nhello\n0\r\n\r\n",
         "5\r\nhello0\r\n\r\n",
         "5\r\nhello!\r\n0\r\n\r\n",
+        "5\r\nhello!\n0\r\n\r\n",
+        "5\r\nhello\r!0\r\n\r\n",
+        "5\r!hello\r\n0\r\n\r\n",
         "5\r\rhello\r\n0\r\n\r\n",
         "5;x\nhello\r\n0\r\n\r\n",
         "5;\0\r\nhello\r\n0\r\n\r\n",
@@ -133,6 +136,34 @@ fn a_verdict_does_not_depend_on_the_cuts() {
     for (request, _) in refused() {
         let stream = [&request, "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
         check_cuts(stream.as_bytes());
+    }
+}
+
+/// Nobody writes into the answer by way of the type that is sent back: a byte that could end the line is refused, all others stay what they are.
+#[test]
+fn a_type_cannot_split_the_answer() {
+    for byte in 0..=255 {
+        let value = [b"a/b".as_slice(), &[byte], b"X-Injected: y"].concat();
+        let head = [b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Type: ".as_slice(), &value]
+            .concat();
+        for cut in [false, true] {
+            let (mut codec, mut output) = (Codec::new(), Vec::new());
+            let mut stream = [head.as_slice(), b"\r\n\r\nz"].concat();
+            if cut {
+                // The type is kept until the body is there.
+                let step = codec.advance(&stream[..stream.len() - 1], &mut output);
+                stream.drain(..step.consumed);
+            }
+            codec.advance(&stream, &mut output);
+            let answer =
+                [b"HTTP/1.1 200 OK\r\nContent-Type: ".as_slice(), &value, b"\r\nContent-Length: 1\r\n\r\nz"];
+            if matches!(byte, b'\t' | b' '..=b'~' | 0x80..) {
+                assert_eq!(output, answer.concat(), "{byte:#x}");
+            } else {
+                assert!(output.starts_with(b"HTTP/1.1 400 "), "{byte:#x}");
+                assert!(!String::from_utf8_lossy(&output).contains("Injected"), "{byte:#x}");
+            }
+        }
     }
 }
 

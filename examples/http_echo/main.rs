@@ -114,7 +114,10 @@ fn serve(options: Options) -> io::Result<()> {
         builder = builder.feed(feed);
     }
     let runtime = builder.build()?;
-    let server = runtime.block_on(Server::bind(options.address.as_str(), options.config))?;
+    let server =
+        runtime.block_on(Server::bind(options.address.as_str(), options.config)).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot listen on {}: {error}", options.address))
+        })?;
     let gate = server.gate();
     let stop = server.gate();
     signals::on_stop_signal(move || stop.stop())?;

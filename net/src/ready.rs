@@ -97,11 +97,6 @@ impl Ready {
         self.0.contains(Events::HUP)
     }
 
-    /// Out-of-band data has arrived.
-    pub fn is_priority(self) -> bool {
-        self.0.contains(Events::PRI)
-    }
-
     /// An error waits to be collected with [`take_error`](crate::TcpStream::take_error) or by the next read or write.
     pub fn is_error(self) -> bool {
         self.0.contains(Events::ERR)
@@ -109,7 +104,7 @@ impl Ready {
 
     /// Nothing is known to be ready.
     pub fn is_empty(self) -> bool {
-        !self.is_readable() && !self.is_writable() && !self.is_priority()
+        !self.is_readable() && !self.is_writable()
     }
 }
 
@@ -120,7 +115,6 @@ impl fmt::Debug for Ready {
             .field("writable", &self.is_writable())
             .field("read_closed", &self.is_read_closed())
             .field("write_closed", &self.is_write_closed())
-            .field("priority", &self.is_priority())
             .field("error", &self.is_error())
             .finish()
     }
@@ -142,7 +136,6 @@ mod tests {
             broken.is_readable() && broken.is_writable() && broken.is_error() && !broken.is_read_closed()
         );
         assert!(Ready::new(Events::empty()).is_empty());
-        assert!(!Ready::new(Events::PRI).is_empty() && !Ready::new(Events::PRI).is_readable());
     }
 
     #[test]

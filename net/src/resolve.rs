@@ -141,12 +141,18 @@ impl Resolver {
         if state.threads > 0 {
             return Ok(());
         }
-        let place = state.queue.iter().position(|queued| Arc::ptr_eq(queued, job));
-        let queued = place.and_then(|place| state.queue.remove(place));
+        // Nobody will come for anything in the queue: who counted on the thread that could not start learns of it, too.
+        let orphans = std::mem::take(&mut state.queue);
         drop(state);
-        drop(queued);
-        let text = format!("cannot start a thread to resolve the host name {:?}: {error}", job.host);
-        Err(io::Error::new(error.kind(), text))
+        let failure = |job: &Job| {
+            let text = format!("cannot start a thread to resolve the host name {:?}: {error}", job.host);
+            io::Error::new(error.kind(), text)
+        };
+        for orphan in orphans.iter().filter(|orphan| !Arc::ptr_eq(orphan, job)) {
+            // As in `run`: a waker that panics must not cost the others their answer.
+            let _ = catch_unwind(AssertUnwindSafe(|| orphan.settle(Err(failure(orphan)))));
+        }
+        Err(failure(job))
     }
 
     /// The life of one resolver thread.
@@ -184,6 +190,11 @@ impl Job {
             let text = format!("cannot resolve the host name {:?}: {error}", self.host);
             io::Error::new(error.kind(), text)
         });
+        self.settle(answer);
+    }
+
+    /// Stores the answer and wakes whoever waits for it.
+    fn settle(&self, answer: io::Result<Vec<SocketAddr>>) {
         let mut slot = lock(&self.slot);
         slot.answer = Some(answer);
         let waker = slot.waker.take();
@@ -279,6 +290,22 @@ mod tests {
         resolver.submit(&job("x"), |_| Err(io::Error::from(io::ErrorKind::WouldBlock))).unwrap();
         let state = lock(&resolver.state);
         assert_eq!((state.queue.len(), state.threads), (MAX_THREADS + 4, MAX_THREADS - 1));
+    }
+
+    #[test]
+    fn a_job_that_counted_on_a_thread_that_could_not_start_is_answered() {
+        let resolver = leak();
+        let (first, second) = (job("first"), job("second"));
+        let none = || Err(io::Error::from(io::ErrorKind::WouldBlock));
+        let refused = resolver.submit(&first, |_| {
+            // Comes while the only thread is being started, and has none of its own.
+            resolver.submit(&second, |_| none()).unwrap();
+            none()
+        });
+        assert!(refused.unwrap_err().to_string().contains("first"));
+        let answer = lock(&second.slot).answer.take().expect("an answer");
+        assert!(answer.unwrap_err().to_string().contains("second"));
+        assert!(lock(&resolver.state).queue.is_empty());
     }
 
     #[test]

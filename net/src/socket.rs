@@ -23,7 +23,7 @@ use egret_executor::io::{Direction, Registration};
 use egret_reactor::{Events, Readiness};
 use socket2::SockRef;
 
-use crate::{Interest, Ready};
+use crate::Interest;
 
 /// The most buffers that one `sendmsg(2)` or `recvmsg(2)` takes; more are `EMSGSIZE`. The kernel's `UIO_MAXIOV`.
 const MAX_BUFFERS: usize = 1024;
@@ -123,19 +123,55 @@ impl Socket {
         }
         let seen = self.registration.readiness();
         let outcome = self.registration.try_io(direction, || call(&self.options()));
-        if matches!(outcome, Ok(moved) if was_short(seen, moved, wanted)) {
+        if matches!(outcome, Ok(moved) if was_short(moved, wanted)) {
             self.registration.clear(seen, direction);
         }
         outcome
     }
 
     /// Runs `call` if `interest` is known to be ready; its `WouldBlock` clears that.
-    pub(crate) fn try_io<R>(&self, interest: Interest, call: impl FnMut() -> io::Result<R>) -> io::Result<R> {
-        let readable =
-            interest.is_readable() && Ready::new(self.registration.readiness().events).is_readable();
-        // Of two directions the one that is ready. If neither is, the registration says so.
-        let direction = if readable || !interest.is_writable() { Direction::Read } else { Direction::Write };
-        self.registration.try_io(direction, call)
+    ///
+    /// Of two directions nobody knows which one blocked, and a readiness that is taken back although it holds never comes again. So the kernel is
+    /// asked, and only what it denies is taken back. The call may be made once for each.
+    pub(crate) fn try_io<R>(
+        &self,
+        interest: Interest,
+        mut call: impl FnMut() -> io::Result<R>,
+    ) -> io::Result<R> {
+        let both = interest.is_readable() && interest.is_writable();
+        let directions =
+            [(interest.is_readable(), Direction::Read), (interest.is_writable(), Direction::Write)];
+        for (_, direction) in directions.into_iter().filter(|(wanted, _)| *wanted) {
+            let outcome = self.registration.try_io(direction, || match call() {
+                Err(error)
+                    if both && error.kind() == io::ErrorKind::WouldBlock && self.holds(direction)? =>
+                {
+                    Ok(None)
+                }
+                outcome => outcome.map(Some),
+            });
+            match outcome {
+                Ok(Some(result)) => return Ok(result),
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Asks the kernel whether the socket is ready in a direction.
+    fn holds(&self, direction: Direction) -> io::Result<bool> {
+        let wanted = match direction {
+            Direction::Read => libc::POLLIN | libc::POLLRDHUP,
+            Direction::Write => libc::POLLOUT,
+        };
+        let mut asked = libc::pollfd { fd: self.as_raw_fd(), events: wanted, revents: 0 };
+        // SAFETY: poll(2) reads and writes one `pollfd`, which lives through the call; with no timeout it does not wait.
+        match unsafe { libc::poll(&raw mut asked, 1, 0) } {
+            -1 => Err(io::Error::last_os_error()),
+            ready => Ok(ready > 0),
+        }
     }
 
     /// Draws the consequences of one call. `None`: go round again.
@@ -147,7 +183,7 @@ impl Socket {
         outcome: io::Result<usize>,
     ) -> Option<io::Result<usize>> {
         match outcome {
-            Ok(moved) if was_short(seen, moved, wanted) => {
+            Ok(moved) if was_short(moved, wanted) => {
                 self.registration.clear(seen, direction);
                 Some(Ok(moved))
             }
@@ -293,10 +329,13 @@ impl AsRawFd for Socket {
     }
 }
 
-/// Whether a transfer says that the kernel's queue is now empty, or full. 0 is the end of the stream; and with urgent data about,
-/// a read also ends at the mark, with more behind it.
-fn was_short(seen: Readiness, moved: usize, wanted: usize) -> bool {
-    moved > 0 && moved < wanted && !seen.events.contains(Events::PRI)
+/// Whether a transfer says that the kernel's queue is now empty, or full. 0 is the end of the stream.
+///
+/// There is one exception, which nothing tells of: with urgent data about, a read also ends at the mark, with more behind it. (The
+/// engine does not remember `PRI`: io_uring reports it with plain data as well.) Feeds that tell the level see what is behind the mark,
+/// because clearing makes them look again; io_uring tells of it with the next arrival.
+fn was_short(moved: usize, wanted: usize) -> bool {
+    moved > 0 && moved < wanted
 }
 
 /// The events to wait for in a direction.

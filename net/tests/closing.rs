@@ -7,6 +7,7 @@ use std::future::Future;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -134,6 +135,35 @@ fn both_ends_dropped_with_data_in_flight_leave_no_task_behind() {
     });
 }
 
+/// A program that has not told the system to ignore SIGPIPE would be killed by it.
+#[test]
+fn writing_to_a_peer_that_has_gone_raises_no_signal() {
+    static RAISED: AtomicBool = AtomicBool::new(false);
+    extern "C" fn note(_: libc::c_int) {
+        RAISED.store(true, Ordering::SeqCst);
+    }
+    let handler = note as extern "C" fn(libc::c_int);
+    // SAFETY: the handler stores to an atomic and does nothing else, which is async-signal-safe.
+    assert_ne!(unsafe { libc::signal(libc::SIGPIPE, handler as libc::sighandler_t) }, libc::SIG_ERR);
+    run(async {
+        for vectored in [false, true] {
+            let (ours, theirs) = pair_with_std().await;
+            drop(theirs);
+            // The first write may still be taken, and the second be told of a reset; after that it is a broken pipe.
+            let mut broken = false;
+            while !broken {
+                let outcome = if vectored {
+                    ours.write_vectored(&[std::io::IoSlice::new(b"x")]).await
+                } else {
+                    ours.write(b"x").await
+                };
+                broken = matches!(outcome, Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe);
+            }
+        }
+    });
+    assert!(!RAISED.load(Ordering::SeqCst));
+}
+
 fn bind_without_reuse(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.bind(&address.into())?;
@@ -225,6 +255,7 @@ fn taken_out_of_the_runtime_a_socket_works_with_std() {
         (&ours).read_exact(&mut [0]).unwrap();
         // And back again, from a blocking socket, without blocking anybody.
         let ours = TcpStream::from_std(ours).unwrap();
+        assert!(SockRef::from(&ours).nonblocking().unwrap());
         let waited = egret_executor::time::timeout(Duration::from_millis(20), ours.read(&mut [0])).await;
         assert!(waited.is_err());
 
@@ -236,6 +267,7 @@ fn taken_out_of_the_runtime_a_socket_works_with_std() {
         listener.accept().unwrap();
         client.join().unwrap();
         let listener = TcpListener::try_from(listener).unwrap();
+        assert!(SockRef::from(&listener).nonblocking().unwrap());
         poll_once(listener.accept());
     });
 }

@@ -60,8 +60,9 @@ fn a_name_is_resolved_without_blocking_a_worker() {
                 futures_lite::future::poll_once(TcpStream::connect(format!("localhost:{}", address.port())))
                     .await;
         }
-        let error = TcpStream::connect("name.invalid:80").await.unwrap_err();
-        assert!(error.to_string().contains("name.invalid"), "{error}");
+        // A name that the resolver refuses by itself: no name server has to be asked, or waited for.
+        let error = TcpStream::connect("name\0invalid:80").await.unwrap_err();
+        assert!(error.to_string().contains("invalid"), "{error}");
         let error = TcpStream::connect("localhost").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     });
@@ -97,7 +98,7 @@ fn a_slow_connect_waits_and_can_be_abandoned() {
         let listener = TcpListener::from_std(socket.into()).unwrap();
         let address = listener.local_addr().unwrap();
         let mut queued = Vec::new();
-        while let Ok(stream) = timeout(Duration::from_millis(100), TcpStream::connect(address)).await {
+        while let Ok(stream) = timeout(Duration::from_millis(500), TcpStream::connect(address)).await {
             queued.push(stream.unwrap());
             assert!(queued.len() < 16, "the queue never fills");
         }

@@ -72,6 +72,7 @@ fn a_peek_takes_nothing_and_does_not_make_the_data_unseen() {
         for _ in 0..3 {
             // Larger than the data: as a read it would be a short one.
             assert_eq!(ours.peek(&mut buffer).await.unwrap(), 4);
+            assert_eq!(std::future::poll_fn(|cx| ours.poll_peek(cx, &mut buffer)).await.unwrap(), 4);
         }
         assert_eq!(ours.peek(&mut []).await.unwrap(), 0);
         let n = ours.read(&mut buffer).await.unwrap();
@@ -268,6 +269,32 @@ fn try_io_believes_a_would_block() {
     });
 }
 
+/// "Would block" of an operation on either direction refutes neither of those that hold: what is wrongly taken back never comes again.
+#[test]
+fn a_would_block_of_one_direction_leaves_the_other_alone() {
+    run(async {
+        let (ours, theirs) = pair().await;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let blocked = || ours.try_io(both, || Err::<(), _>(ErrorKind::WouldBlock.into())).unwrap_err().kind();
+        assert_eq!(blocked(), ErrorKind::WouldBlock);
+        let quiet = timeout(MOMENT, ours.readable()).await;
+        assert!(quiet.is_err(), "nothing is there to be read");
+        timeout(support::PATIENCE / 4, ours.writable()).await.expect("still writable").unwrap();
+
+        theirs.write_all(b"x").await.unwrap();
+        ours.readable().await.unwrap();
+        for _ in 0..3 {
+            assert_eq!(blocked(), ErrorKind::WouldBlock);
+            timeout(support::PATIENCE / 4, ours.readable()).await.expect("still readable").unwrap();
+            timeout(support::PATIENCE / 4, ours.writable()).await.expect("still writable").unwrap();
+        }
+        assert_eq!(ours.read(&mut [0; 2]).await.unwrap(), 1);
+        drop(theirs);
+        let error = ours.try_io(both, || Err::<(), _>(ErrorKind::InvalidData.into())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidData);
+    });
+}
+
 #[test]
 fn a_reset_in_the_middle_of_a_body_is_an_error_and_not_an_end() {
     run(async {
@@ -290,22 +317,66 @@ fn a_reset_in_the_middle_of_a_body_is_an_error_and_not_an_end() {
     });
 }
 
-/// A short read up to the urgent mark says nothing about what is behind it.
+/// A read ends at the urgent mark. What is behind it comes at the latest with the next arrival, here the end of the stream.
 #[test]
 fn data_behind_an_urgent_mark_is_read() {
     run(async {
-        let (ours, mut theirs) = pair_with_std().await;
-        theirs.write_all(b"before").unwrap();
-        socket2::SockRef::from(&theirs).send_out_of_band(b"!").unwrap();
-        theirs.write_all(b"behind").unwrap();
-        let mut seen = Vec::new();
-        let mut buffer = [0; 64];
-        while seen.len() < 12 {
-            let n = ours.read(&mut buffer).await.unwrap();
-            assert!(n > 0);
-            seen.extend_from_slice(&buffer[..n]);
+        for armed_first in [false, true] {
+            let (ours, mut theirs) = pair_with_std().await;
+            if armed_first {
+                assert_eq!(ours.try_read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+            }
+            theirs.write_all(b"before").unwrap();
+            socket2::SockRef::from(&theirs).send_out_of_band(b"!").unwrap();
+            theirs.write_all(b"behind").unwrap();
+            let mut seen = Vec::new();
+            let mut buffer = [0; 64];
+            while seen.len() < 6 {
+                let n = ours.read(&mut buffer).await.unwrap();
+                assert!(n > 0);
+                seen.extend_from_slice(&buffer[..n]);
+            }
+            theirs.shutdown(Shutdown::Write).unwrap();
+            (&ours).read_to_end(&mut seen).await.unwrap();
+            assert_eq!(seen, b"beforebehind");
         }
-        assert_eq!(seen, b"beforebehind");
+    });
+}
+
+/// Whether reading is believed to be possible, without a system call.
+fn believed_readable(stream: &TcpStream) -> bool {
+    stream.try_io(Interest::READABLE, || Ok(())).is_ok()
+}
+
+/// The system call that would say "would block" is saved. (Not in every single round: a second event for the same data may come in.)
+#[test]
+fn a_short_transfer_says_all_and_a_full_one_nothing() {
+    run(async {
+        let (ours, theirs) = pair().await;
+        assert_eq!(ours.try_read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        let mut buffer = [0; 16];
+        let mut believed = [0; 3];
+        for round in 0..30 {
+            theirs.write_all(b"four").await.unwrap();
+            ours.readable().await.unwrap();
+            let n = match round % 3 {
+                0 => ours.read(&mut buffer).await.unwrap(),
+                1 => ours.try_read(&mut buffer).unwrap(),
+                _ => AsyncReadExt::read(&mut &ours, &mut buffer).await.unwrap(),
+            };
+            assert_eq!(n, 4);
+            believed[round % 3] += u32::from(believed_readable(&ours));
+        }
+        assert!(believed.iter().all(|&rounds| rounds < 5), "{believed:?} of 10 rounds");
+
+        for _ in 0..10 {
+            theirs.write_all(b"four").await.unwrap();
+            ours.readable().await.unwrap();
+            // Empty now, but nobody can know.
+            assert_eq!(ours.read(&mut buffer[..4]).await.unwrap(), 4);
+            assert!(believed_readable(&ours));
+            assert_eq!(ours.try_read(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
+        }
     });
 }
 

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -203,13 +203,7 @@ pub struct Program {
 impl Program {
     pub fn start(arguments: &[&str]) -> Self {
         let arguments = [&["--addr", "127.0.0.1:0", "--workers", "2"], arguments].concat();
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "program", "--ignored", "--nocapture", "--test-threads=1"])
-            .env(ARGUMENTS, arguments.join(" "))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = Self::command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
         let watchdog = Watchdog::new(PATIENCE * 3);
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut greeting = String::new();
@@ -223,6 +217,29 @@ impl Program {
         Self { address, greeting, child, output, _watchdog: watchdog }
     }
 
+    fn command(arguments: &[&str]) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", "program", "--ignored", "--nocapture", "--test-threads=1"])
+            .env(ARGUMENTS, arguments.join(" "))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs it with arguments that cannot work: what it says on standard error.
+    pub fn fail(arguments: &[&str]) -> String {
+        let output = Self::command(arguments).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// What it holds of the machine's memory.
+    pub fn memory_kib(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().trim().parse().unwrap()
+    }
+
     /// Ctrl-C.
     pub fn interrupt(&mut self) {
         // SAFETY: kill(2) touches no memory; the child has not been waited for, so its id is still its own.
@@ -230,12 +247,17 @@ impl Program {
     }
 
     /// Waits for its good end: what it printed after the greeting.
-    pub fn wait(mut self) -> String {
-        let mut rest = String::new();
-        self.output.read_to_string(&mut rest).unwrap();
-        let status = self.child.wait().unwrap();
+    pub fn wait(self) -> String {
+        let (status, rest) = self.end();
         assert!(status.success(), "{status}: {rest}");
         rest
+    }
+
+    /// Waits for its end, whatever it is, and what it printed after the greeting.
+    pub fn end(mut self) -> (ExitStatus, String) {
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap(), rest)
     }
 }
 

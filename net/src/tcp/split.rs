@@ -94,6 +94,15 @@ macro_rules! reading_half {
                 self.stream.peek(buffer).await
             }
 
+            /// [`peek`](Self::peek) for hand-written futures; see [`TcpStream::poll_peek`].
+            ///
+            /// # Errors
+            ///
+            /// As [`TcpStream::read`].
+            pub fn poll_peek(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+                self.stream.poll_peek(cx, buffer)
+            }
+
             /// Waits until a read would not block; see [`TcpStream::readable`].
             ///
             /// # Errors

@@ -24,6 +24,9 @@ use crate::{Interest, Ready};
 /// two concurrent writes, get of the stream is up to chance. The traits [`AsyncRead`](futures_io::AsyncRead) and [`AsyncWrite`](futures_io::AsyncWrite) and the `poll_*` methods wait in
 /// one place per direction: the last task to ask is the one that is woken.
 ///
+/// Urgent data (RFC 6093 advises against it) is skipped. A read ends where it was; what is behind it may be announced only when more
+/// arrives, or the end of the stream.
+///
 /// # Closing
 ///
 /// Dropping the stream closes the connection: the peer reads the end of the stream once it has read what was sent, or a
@@ -356,7 +359,7 @@ impl TcpStream {
     }
 
     /// Runs `call`, a nonblocking operation on this socket's descriptor, if a direction in `interest` is known to be ready. Its `WouldBlock`
-    /// tells the runtime that it is not.
+    /// tells the runtime that it is not. With both directions in `interest` it may be run once for each, and costs a poll(2) when it would block.
     ///
     /// # Errors
     ///
@@ -367,6 +370,8 @@ impl TcpStream {
     }
 
     /// Waits for `interest`, runs `call` as in [`try_io`](Self::try_io), and repeats both while `call` answers `WouldBlock`.
+    ///
+    /// Ask for the direction that `call` needs: with both in `interest` it is repeated for as long as either is ready.
     ///
     /// # Errors
     ///
