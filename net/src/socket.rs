@@ -104,7 +104,10 @@ impl Socket {
             return Ok(0);
         }
         loop {
-            let seen = self.registration.ready(events(direction)).await?;
+            let seen = match self.registration.ready_now(direction) {
+                Some(seen) => seen,
+                None => self.registration.ready(events(direction)).await?,
+            };
             if let Some(outcome) = self.settle(seen, direction, wanted, call(&self.options())) {
                 return outcome;
             }
@@ -175,6 +178,7 @@ impl Socket {
     }
 
     /// Draws the consequences of one call. `None`: go round again.
+    #[inline]
     fn settle(
         &self,
         seen: Readiness,

@@ -108,6 +108,7 @@ pub struct Readiness {
 }
 
 impl Readiness {
+    #[inline]
     fn from_word(word: u32) -> Self {
         Self { events: Events::from_bits_retain(word & CONDITIONS), tick: (word >> 16) as u16 }
     }
@@ -134,6 +135,7 @@ impl CachedFd {
     }
 
     /// The cached readiness. Costs one atomic load.
+    #[inline]
     pub fn readiness(&self) -> Readiness {
         Readiness::from_word(self.heard.readiness.load(Ordering::Acquire))
     }

@@ -69,8 +69,8 @@ struct Hooks {
 }
 
 impl Hooks {
-    fn iter(&self) -> impl Iterator<Item = &Hook> {
-        self.head.iter().chain(&self.tail)
+    fn len(&self) -> usize {
+        usize::from(self.head.is_some()) + self.tail.len()
     }
 
     fn push_front(&mut self, hook: Hook) {
@@ -118,11 +118,11 @@ impl WaitQueue {
 
     pub(crate) fn wake_with(&self, key: Events, wakes: &mut Wakes<'_>) {
         let hooks = self.queue.hooks.lock();
-        for hook in hooks.iter() {
-            let consumed = Item::ready_callback(&hook.item, key, wakes);
-            if hook.exclusive && consumed {
-                break;
-            }
+        let Some(head) = &hooks.head else { return };
+        // True if the walk ends here.
+        let mut call = |hook: &Hook| Item::ready_callback(&hook.item, key, wakes) && hook.exclusive;
+        if !call(head) && !hooks.tail.is_empty() {
+            hooks.tail.iter().any(call);
         }
     }
 
@@ -144,7 +144,7 @@ impl Default for WaitQueue {
 
 impl fmt::Debug for WaitQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WaitQueue").field("hooks", &self.queue.hooks.lock().iter().count()).finish()
+        f.debug_struct("WaitQueue").field("hooks", &self.queue.hooks.lock().len()).finish()
     }
 }
 

@@ -130,6 +130,14 @@ impl Registration {
         poll
     }
 
+    /// What [`ready`](Self::ready) would answer at once: none if the direction isn't known to be ready, or if the task has used up its
+    /// budget; then wait. Consumes the task's budget.
+    #[inline]
+    pub fn ready_now(&self, direction: Direction) -> Option<Readiness> {
+        let seen = self.fd.readiness();
+        (seen.events.intersects(direction.mask()) && coop::try_proceed()).then_some(seen)
+    }
+
     /// Waits for any of the events in `interest` (`IN`, `OUT`), or for the end of the connection. Any number of tasks may wait.
     ///
     /// # Errors
@@ -211,6 +219,7 @@ impl Registration {
     }
 
     /// What the socket is ready for, as far as is known. Until the I/O was tried once that is everything.
+    #[inline]
     pub fn readiness(&self) -> Readiness {
         self.fd.readiness()
     }
@@ -236,16 +245,22 @@ impl Registration {
     }
 
     /// The wait, whatever kind of waiter: `store` keeps its waker where the driver finds it.
+    #[inline]
     pub(super) fn poll_wait(
         &self,
         mask: Events,
-        mut store: impl FnMut() -> io::Result<()>,
+        store: impl FnOnce() -> io::Result<()>,
     ) -> Poll<io::Result<Readiness>> {
         let seen = self.fd.readiness();
         if seen.events.intersects(mask) {
             return Poll::Ready(Ok(seen));
         }
         store()?;
+        self.poll_stored(mask)
+    }
+
+    /// The rest of the wait, with the waker in its place.
+    fn poll_stored(&self, mask: Events) -> Poll<io::Result<Readiness>> {
         // After the waker was stored: see the driver's `shut_down`.
         self.shared.io.check()?;
         let seen = self.fd.readiness();
@@ -261,16 +276,20 @@ impl Registration {
         Ok(())
     }
 
+    #[inline]
     pub(super) fn scheduled(&self) -> io::Result<&ScheduledIo> {
         // The slot is released by `leave` alone, and that is the end of the registration.
         self.shared.io.scheduled(self.key).ok_or_else(|| io::Error::from_raw_os_error(EBADF))
     }
 
     /// Registers the socket in the engine, once.
+    #[inline]
     fn arm(&self) -> io::Result<()> {
-        if self.armed.load(Ordering::Acquire) {
-            return Ok(());
-        }
+        if self.armed.load(Ordering::Acquire) { Ok(()) } else { self.arm_now() }
+    }
+
+    #[cold]
+    fn arm_now(&self) -> io::Result<()> {
         let result = {
             let _arming = lock(&self.arming);
             if self.armed.load(Ordering::Relaxed) {

@@ -21,17 +21,20 @@ use super::{
     Direction,
     wake_batch::{WakeBatch, wake},
 };
-use crate::sync::{Mutex, lock};
+use crate::sync::{AtomicUsize, Mutex, Ordering, lock};
 use egret_reactor::Events;
 use std::task::Waker;
 
 /// The wakers of one registration. `Default` is nobody waiting.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct ScheduledIo {
     wakers: Mutex<Wakers>,
+    /// How many numbered waiters there are. Written under the lock. Read without it by one that leaves: as long as it is still there it
+    /// can't read zero, for its own arrival counts.
+    numbered: AtomicUsize,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Wakers {
     reader: Option<Waiter>,
     writer: Option<Waiter>,
@@ -39,6 +42,7 @@ struct Wakers {
     last_id: u64,
 }
 
+#[derive(Debug)]
 struct Waiter {
     /// [`POLL`], or the number of a `ready()` future.
     id: u64,
@@ -112,6 +116,7 @@ impl ScheduledIo {
         wakers.last_id += 1;
         let id = wakers.last_id;
         let waiter = Waiter { id, mask, waker };
+        self.numbered.fetch_add(1, Ordering::Relaxed);
         match wakers.place_for(mask) {
             Some(place @ None) => *place = Some(waiter),
             _ => wakers.waiters.push(waiter),
@@ -135,10 +140,28 @@ impl ScheduledIo {
         true
     }
 
+    /// False if no numbered waiter is left to [`remove`](Self::remove).
+    #[inline]
+    pub(crate) fn any_numbered(&self) -> bool {
+        self.numbered.load(Ordering::Relaxed) > 0
+    }
+
     /// Takes a waiter out, if it still is there.
     pub(crate) fn remove(&self, id: u64) {
-        let waiter = lock(&self.wakers).take(id);
+        let waiter = {
+            let mut wakers = lock(&self.wakers);
+            let waiter = wakers.take(id);
+            self.count_out(waiter.as_ref());
+            waiter
+        };
         drop(waiter);
+    }
+
+    /// A waiter was taken out. Call it with the lock held.
+    fn count_out(&self, waiter: Option<&Waiter>) {
+        if waiter.is_some_and(|waiter| waiter.id != POLL) {
+            self.numbered.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Wakes whoever waits for one of these events.
@@ -146,9 +169,14 @@ impl ScheduledIo {
         let mut wakers = lock(&self.wakers);
         let reader = if events.intersects(Direction::Read.mask()) { wakers.reader.take() } else { None };
         let writer = if events.intersects(Direction::Write.mask()) { wakers.writer.take() } else { None };
+        self.count_out(reader.as_ref());
+        self.count_out(writer.as_ref());
         let listed = wakers.waiters.iter().any(|waiter| waiter.mask.intersects(events));
         drop(wakers);
-        for waiter in [reader, writer].into_iter().flatten() {
+        if let Some(waiter) = reader {
+            wake(waiter.waker);
+        }
+        if let Some(waiter) = writer {
             wake(waiter.waker);
         }
         if listed {
@@ -165,6 +193,7 @@ impl ScheduledIo {
     pub(crate) fn clear(&self) {
         let (reader, writer, waiters) = {
             let mut wakers = lock(&self.wakers);
+            self.numbered.store(0, Ordering::Relaxed);
             (wakers.reader.take(), wakers.writer.take(), std::mem::take(&mut wakers.waiters))
         };
         drop((reader, writer, waiters));
@@ -177,7 +206,9 @@ impl ScheduledIo {
             let mut at = 0;
             while at < wakers.waiters.len() && !batch.is_full() {
                 if wakers.waiters[at].mask.intersects(events) {
-                    batch.push(wakers.waiters.swap_remove(at).waker);
+                    let waiter = wakers.waiters.swap_remove(at);
+                    self.count_out(Some(&waiter));
+                    batch.push(waiter.waker);
                 } else {
                     at += 1;
                 }
