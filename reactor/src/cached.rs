@@ -26,7 +26,7 @@ use crate::lane::{Armed, LaneInner};
 use crate::parker::Wakes;
 use crate::source::{PollTable, Probe, Source};
 use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering};
-use crate::wait_queue::WaitQueue;
+use crate::wait_queue::{Hooked, Queue};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -90,7 +90,7 @@ struct Heard {
     /// The lane has to be told when a condition falls: always with some feeds (then it is set before the arm is made, under
     /// its lock; clearing before that is no loss, for an arm starts by reporting the level), else when the arm was lost.
     told: AtomicBool,
-    queue: WaitQueue,
+    queue: Queue,
 }
 
 struct Arm {
@@ -129,7 +129,7 @@ impl CachedFd {
         let readiness = AtomicU32::new((Events::IN | Events::OUT).bits());
         Arc::new(Self {
             raw: fd.as_raw_fd(),
-            heard: Arc::new(Heard { readiness, told: AtomicBool::new(false), queue: WaitQueue::new() }),
+            heard: Arc::new(Heard { readiness, told: AtomicBool::new(false), queue: Queue::default() }),
             arm: Mutex::new(Arm { fd: Some(fd), place: None }),
         })
     }
@@ -206,7 +206,7 @@ impl AsRawFd for CachedFd {
 
 impl Source for CachedFd {
     fn poll(&self, table: &mut PollTable<'_>) -> Events {
-        table.register(&self.heard.queue);
+        table.register_shared(|| self.heard.clone());
         if let Some(lanes) = table.lanes() {
             let mut arm = self.arm.lock();
             if arm.place.is_none() {
@@ -231,6 +231,12 @@ impl Source for CachedFd {
 
     fn probe(&self) -> Option<Arc<dyn Probe>> {
         Some(self.heard.clone())
+    }
+}
+
+impl Hooked for Heard {
+    fn queue(&self) -> &Queue {
+        &self.queue
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::eventpoll::item::Item;
 use crate::events::Events;
 use crate::sync::Arc;
-use crate::wait_queue::{Queue, WaitQueue};
+use crate::wait_queue::{Hooked, WaitQueue};
 use std::fmt;
 use std::io;
 
@@ -82,15 +82,15 @@ struct Hooking<'a> {
     item: &'a Arc<Item>,
     /// MOD: hooks stay where they are, unless the source has to move them.
     modifying: bool,
-    added: Vec<Arc<Queue>>,
-    left: Vec<Arc<Queue>>,
+    added: Vec<Arc<dyn Hooked>>,
+    left: Vec<Arc<dyn Hooked>>,
     error: Option<io::Error>,
 }
 
 impl Hooking<'_> {
-    fn hook(&mut self, queue: &WaitQueue, exclusive: bool) {
-        if queue.shared().hook(self.item, exclusive) {
-            self.added.push(queue.shared().clone());
+    fn hook(&mut self, hooked: Arc<dyn Hooked>, exclusive: bool) {
+        if hooked.queue().hook(self.item, exclusive) {
+            self.added.push(hooked);
         }
     }
 }
@@ -112,11 +112,16 @@ impl<'a> PollTable<'a> {
 
     /// Hooks a new interest into `queue`; does nothing if this call only asks for the readiness.
     pub fn register(&mut self, queue: &WaitQueue) {
+        self.register_shared(|| queue.shared());
+    }
+
+    /// The same for a queue that lies in something shared, which is asked for only if it is needed.
+    pub(crate) fn register_shared(&mut self, hooked: impl FnOnce() -> Arc<dyn Hooked>) {
         let exclusive = self.interest.contains(Events::EXCLUSIVE);
         if let Some(hooking) = &mut self.hooking
             && !hooking.modifying
         {
-            hooking.hook(queue, exclusive);
+            hooking.hook(hooked(), exclusive);
         }
     }
 
@@ -126,12 +131,12 @@ impl<'a> PollTable<'a> {
         let exclusive = self.interest.contains(Events::EXCLUSIVE);
         let Some(hooking) = &mut self.hooking else { return };
         if hooking.modifying {
-            if hooking.item.is_hooked(queue.shared()) {
+            if hooking.item.is_hooked(&queue.shared()) {
                 return;
             }
             hooking.left = hooking.item.queues();
         }
-        hooking.hook(queue, exclusive);
+        hooking.hook(queue.shared(), exclusive);
     }
 
     /// The mask of the interest that asks, with its modes. A source may use it to look no further than needed.
@@ -157,10 +162,24 @@ impl<'a> PollTable<'a> {
         self.graveyard
     }
 
-    /// What `poll` left behind: queues that hold the hook now, queues it has moved away from, and why it was refused.
-    pub(crate) fn finish(self) -> (Vec<Arc<Queue>>, Vec<Arc<Queue>>, Option<io::Error>) {
-        self.hooking.map_or_else(Default::default, |hooking| (hooking.added, hooking.left, hooking.error))
+    pub(crate) fn finish(self) -> Finished {
+        self.hooking.map_or_else(Finished::default, |hooking| Finished {
+            added: hooking.added,
+            left: hooking.left,
+            error: hooking.error,
+        })
     }
+}
+
+/// What an ADD's or MOD's `poll` left behind.
+#[derive(Default)]
+pub(crate) struct Finished {
+    /// Queues that hold the hook now.
+    pub(crate) added: Vec<Arc<dyn Hooked>>,
+    /// Queues that it has moved away from.
+    pub(crate) left: Vec<Arc<dyn Hooked>>,
+    /// Why it was refused.
+    pub(crate) error: Option<io::Error>,
 }
 
 impl fmt::Debug for PollTable<'_> {

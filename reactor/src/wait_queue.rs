@@ -55,9 +55,22 @@ pub struct WaitQueue {
     queue: Arc<Queue>,
 }
 
-/// The shared part: items keep it alive to unhook themselves.
+/// The hooks themselves.
+#[derive(Default)]
 pub(crate) struct Queue {
     hooks: Mutex<Hooks>,
+}
+
+/// What holds a queue: items keep it alive to unhook themselves. A queue alone, or a source's own state with the queue in it,
+/// which saves an allocation and a cache line on the way of an event.
+pub(crate) trait Hooked: Send + Sync {
+    fn queue(&self) -> &Queue;
+}
+
+impl Hooked for Queue {
+    fn queue(&self) -> &Queue {
+        self
+    }
 }
 
 #[derive(Default)]
@@ -104,7 +117,7 @@ struct Hook {
 impl WaitQueue {
     /// Makes an empty queue.
     pub fn new() -> Self {
-        Self { queue: Arc::new(Queue { hooks: Mutex::new(Hooks::default()) }) }
+        Self { queue: Arc::default() }
     }
 
     /// Tells everybody who watches that the conditions in `key` came true; an empty key means "something did".
@@ -117,13 +130,7 @@ impl WaitQueue {
     }
 
     pub(crate) fn wake_with(&self, key: Events, wakes: &mut Wakes<'_>) {
-        let hooks = self.queue.hooks.lock();
-        let Some(head) = &hooks.head else { return };
-        // True if the walk ends here.
-        let mut call = |hook: &Hook| Item::ready_callback(&hook.item, key, wakes) && hook.exclusive;
-        if !call(head) && !hooks.tail.is_empty() {
-            hooks.tail.iter().any(call);
-        }
+        self.queue.wake_with(key, wakes);
     }
 
     /// Whether nobody watches.
@@ -131,8 +138,13 @@ impl WaitQueue {
         self.queue.hooks.lock().head.is_none()
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Queue> {
-        &self.queue
+    pub(crate) fn shared(&self) -> Arc<dyn Hooked> {
+        self.queue.clone()
+    }
+
+    /// See [`Queue::retire`].
+    pub(crate) fn retire(&self) {
+        self.queue.retire();
     }
 }
 
@@ -150,15 +162,25 @@ impl fmt::Debug for WaitQueue {
 
 impl Drop for WaitQueue {
     fn drop(&mut self) {
-        self.retire();
+        self.queue.retire();
     }
 }
 
-impl WaitQueue {
+impl Queue {
+    pub(crate) fn wake_with(&self, key: Events, wakes: &mut Wakes<'_>) {
+        let hooks = self.hooks.lock();
+        let Some(head) = &hooks.head else { return };
+        // True if the walk ends here.
+        let mut call = |hook: &Hook| Item::ready_callback(&hook.item, key, wakes) && hook.exclusive;
+        if !call(head) && !hooks.tail.is_empty() {
+            hooks.tail.iter().any(call);
+        }
+    }
+
     /// The source goes away (the kernel's POLLFREE): every hook is let go of and its item told; no hook is taken any more.
     pub(crate) fn retire(&self) {
         let (head, tail) = {
-            let mut hooks = self.queue.hooks.lock();
+            let mut hooks = self.hooks.lock();
             hooks.gone = true;
             (hooks.head.take(), std::mem::take(&mut hooks.tail))
         };
@@ -166,9 +188,7 @@ impl WaitQueue {
             Item::source_gone(&hook.item);
         }
     }
-}
 
-impl Queue {
     /// Installs a hook; false if the queue's source is already gone.
     pub(crate) fn hook(&self, item: &Arc<Item>, exclusive: bool) -> bool {
         let mut hooks = self.hooks.lock();

@@ -25,9 +25,9 @@
 use super::ready::{Lists, Ready};
 use crate::events::Events;
 use crate::parker::Wakes;
-use crate::source::{PollTable, Probe, Source};
+use crate::source::{Finished, PollTable, Probe, Source};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, Weak};
-use crate::wait_queue::Queue;
+use crate::wait_queue::Hooked;
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -49,19 +49,26 @@ impl Key {
 /// What a custom source's `poll` threw.
 pub(crate) type Panic = Box<dyn Any + Send>;
 
+/// What a callback and a delivery touch comes first: with the reference counts it fills one cache line.
+#[repr(C)]
 pub(crate) struct Item {
-    pub(crate) key: Key,
-    source: Weak<dyn Source>,
+    ready: Arc<Ready>,
     /// The short way to the source's readiness, if it offers one.
     probe: Option<Arc<dyn Probe>>,
-    ready: Arc<Ready>,
-    pub(crate) exclusive: bool,
-    mask: AtomicU32,
     data: AtomicU64,
-    queues: Mutex<Vec<Arc<Queue>>>,
+    mask: AtomicU32,
     linked: AtomicBool,
     overflowed: AtomicBool,
     dead: AtomicBool,
+    pub(crate) exclusive: bool,
+    pub(crate) key: Key,
+    source: Weak<dyn Source>,
+    queues: Mutex<Vec<Arc<dyn Hooked>>>,
+}
+
+/// Whether two references are to one queue. (Of a reference to a trait object only the address tells.)
+fn same(a: &Arc<dyn Hooked>, b: &Arc<dyn Hooked>) -> bool {
+    std::ptr::addr_eq(Arc::as_ptr(a), Arc::as_ptr(b))
 }
 
 impl fmt::Debug for Item {
@@ -181,27 +188,27 @@ impl Item {
         let mask = self.mask();
         let mut table = PollTable::hooking(self, mask, modifying, graveyard);
         let polled = catch_unwind(AssertUnwindSafe(|| source.poll(&mut table)));
-        let (added, left, error) = table.finish();
+        let Finished { added, left, error } = table.finish();
         {
             let mut queues = self.queues.lock();
             for queue in &left {
-                queues.retain(|other| !Arc::ptr_eq(other, queue));
+                queues.retain(|other| !same(other, queue));
             }
             queues.extend(added);
         }
         for queue in left {
-            queue.unhook(self);
+            queue.queue().unhook(self);
         }
         polled.map(|now| (now & mask.conditions(), error))
     }
 
     /// Whether the item's hook stands in that queue.
-    pub(crate) fn is_hooked(&self, queue: &Arc<Queue>) -> bool {
-        self.queues.lock().iter().any(|other| Arc::ptr_eq(other, queue))
+    pub(crate) fn is_hooked(&self, queue: &Arc<dyn Hooked>) -> bool {
+        self.queues.lock().iter().any(|other| same(other, queue))
     }
 
     /// The queues that hold the item's hook.
-    pub(crate) fn queues(&self) -> Vec<Arc<Queue>> {
+    pub(crate) fn queues(&self) -> Vec<Arc<dyn Hooked>> {
         self.queues.lock().clone()
     }
 
@@ -209,7 +216,7 @@ impl Item {
     pub(crate) fn unhook(self: &Arc<Self>) {
         let queues = std::mem::take(&mut *self.queues.lock());
         for queue in queues {
-            queue.unhook(self);
+            queue.queue().unhook(self);
         }
     }
 
