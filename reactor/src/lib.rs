@@ -46,6 +46,9 @@
 //! `Source::poll` is the only user code that runs under a lock (control), as in the kernel. Wakers, and drops of what a user
 //! gave us, run under none.
 
+// In a model there are no descriptors: what serves only them is left out or unused.
+#![cfg_attr(egret_loom, allow(dead_code, unused_imports))]
+
 #[cfg(not(egret_loom))]
 mod cached;
 mod counter;
