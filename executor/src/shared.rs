@@ -140,6 +140,7 @@ impl Shared {
         for lane in &self.lanes {
             lane.interrupt();
         }
+        // Past the books of `idle`: nobody decides by them any more.
         self.eventpoll.notify_one();
     }
 

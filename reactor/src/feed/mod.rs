@@ -186,9 +186,7 @@ impl FeedChoice {
 /// Makes one feed by name.
 pub(crate) fn make(kind: FeedKind, wake: RawFd) -> io::Result<Box<dyn Feed>> {
     match kind {
-        FeedKind::Uring => uring::Uring::new(wake)
-            .map(|feed| Box::new(feed) as Box<dyn Feed>)
-            .map_err(|error| explain("io_uring", error)),
+        FeedKind::Uring => Ok(Box::new(uring::Uring::new(wake)?)),
         FeedKind::Poll => Ok(Box::new(poll::Poll::new(wake))),
         FeedKind::Aio => {
             Err(io::Error::new(io::ErrorKind::Unsupported, "the aio feed is not part of this version"))
@@ -196,7 +194,8 @@ pub(crate) fn make(kind: FeedKind, wake: RawFd) -> io::Result<Box<dyn Feed>> {
     }
 }
 
-fn explain(what: &str, error: io::Error) -> io::Error {
+/// Why there is no first ring. (A later one that can't be made is out of something, and its errno says what.)
+pub(crate) fn explain_no_ring(error: io::Error) -> io::Error {
     let hint = match error.raw_os_error() {
         Some(libc::ENOSYS) => "the kernel has none, or a seccomp filter hides it",
         Some(libc::EPERM) => "not allowed here (kernel.io_uring_disabled or a seccomp filter)",
@@ -205,5 +204,5 @@ fn explain(what: &str, error: io::Error) -> io::Error {
         Some(libc::EINVAL) => "the kernel is older than 6.0",
         _ => "it can't be set up",
     };
-    io::Error::new(error.kind(), format!("{what}: {hint}: {error}"))
+    io::Error::new(error.kind(), format!("io_uring: {hint}: {error}"))
 }

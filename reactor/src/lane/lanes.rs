@@ -49,13 +49,13 @@ impl Lanes {
             named => named,
         };
         let (kind, lane, fallback) = match choice {
-            FeedChoice::Auto => match LaneInner::new(FeedKind::Uring) {
+            FeedChoice::Auto => match LaneInner::first(FeedKind::Uring) {
                 Ok(lane) => (FeedKind::Uring, lane, None),
-                Err(error) => (FeedKind::Poll, LaneInner::new(FeedKind::Poll)?, Some(error.to_string())),
+                Err(error) => (FeedKind::Poll, LaneInner::first(FeedKind::Poll)?, Some(error.to_string())),
             },
-            FeedChoice::Uring => (FeedKind::Uring, LaneInner::new(FeedKind::Uring)?, None),
-            FeedChoice::Aio => (FeedKind::Aio, LaneInner::new(FeedKind::Aio)?, None),
-            FeedChoice::Poll => (FeedKind::Poll, LaneInner::new(FeedKind::Poll)?, None),
+            FeedChoice::Uring => (FeedKind::Uring, LaneInner::first(FeedKind::Uring)?, None),
+            FeedChoice::Aio => (FeedKind::Aio, LaneInner::first(FeedKind::Aio)?, None),
+            FeedChoice::Poll => (FeedKind::Poll, LaneInner::first(FeedKind::Poll)?, None),
         };
         Ok(Self::over(kind, fallback, Arc::new(lane)))
     }

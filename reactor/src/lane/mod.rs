@@ -85,7 +85,17 @@ impl fmt::Debug for LaneInner {
 }
 
 impl LaneInner {
+    /// The first lane of its kind: its error says why the feed can't be had here.
+    fn first(kind: FeedKind) -> io::Result<Self> {
+        Self::make(kind, |error| if kind == FeedKind::Uring { feed::explain_no_ring(error) } else { error })
+    }
+
+    /// One more.
     fn new(kind: FeedKind) -> io::Result<Self> {
+        Self::make(kind, |error| error)
+    }
+
+    fn make(kind: FeedKind, explain: impl FnOnce(io::Error) -> io::Error) -> io::Result<Self> {
         // SAFETY: eventfd takes no pointers; the result is checked.
         let wake = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
         if wake < 0 {
@@ -93,7 +103,7 @@ impl LaneInner {
         }
         // SAFETY: the descriptor is new and nobody else's.
         let wake = unsafe { OwnedFd::from_raw_fd(wake) };
-        let feed = feed::make(kind, wake.as_raw_fd())?;
+        let feed = feed::make(kind, wake.as_raw_fd()).map_err(explain)?;
         Ok(Self::over(feed, wake))
     }
 
