@@ -17,6 +17,8 @@
 //!
 //! ```text
 //!   Unarmed ── add (first poll with a hook) ──► Armed ── close, close_now, into_fd ──► Closed
+//!      │                          lost (an error) │  ▲ clear: the lane arms it again
+//!      │                                          └──┘
 //!      └────────────── close, close_now, into_fd ─────────────────────────────────────────┘
 //! ```
 

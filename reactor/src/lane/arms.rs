@@ -40,6 +40,17 @@ pub(super) enum State {
     Dead(Arm),
 }
 
+impl Slot {
+    /// Armed → dead, dead → armed.
+    pub(super) fn turn(&mut self) {
+        self.state = match std::mem::replace(&mut self.state, State::Vacant) {
+            State::Armed(arm) => State::Dead(arm),
+            State::Dead(arm) => State::Armed(arm),
+            other => other,
+        };
+    }
+}
+
 /// What is watched, for whom.
 pub(super) struct Arm {
     pub(super) target: Arc<dyn Armed>,

@@ -177,10 +177,7 @@ impl LaneInner {
         if let State::Dead(arm) = &slot.state
             && self.feed.arm(token, arm.fd, arm.interest, arm.fallen).is_ok()
         {
-            match std::mem::replace(&mut slot.state, State::Vacant) {
-                State::Dead(arm) => slot.state = State::Armed(arm),
-                other => slot.state = other,
-            }
+            slot.turn();
             return true;
         }
         false
@@ -382,10 +379,7 @@ impl LaneInner {
         arm.target.lost();
         // Not the conditions that are final where they are remembered.
         arm.target.fire((arm.interest - (Events::RDHUP | Events::HUP)) | Events::ERR, wakes);
-        match std::mem::replace(&mut slot.state, State::Vacant) {
-            State::Armed(arm) => slot.state = State::Dead(arm),
-            other => slot.state = other,
-        }
+        slot.turn();
     }
 
     /// The wake-up's only work was to end the block. Its arm ends with the thread that submitted it.
