@@ -231,6 +231,13 @@ impl Source for CachedFd {
         self.readiness().events
     }
 
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.arm.lock().fd {
+            Some(fd) => write!(f, "socket {}", fd.as_raw_fd()),
+            None => f.write_str("closed socket"),
+        }
+    }
+
     fn probe(&self) -> Option<Arc<dyn Probe>> {
         Some(self.heard.clone())
     }

@@ -202,6 +202,10 @@ impl<T: AsFd + Send + Sync + 'static> Source for Fd<T> {
         }
         level
     }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fd {}", self.raw())
+    }
 }
 
 impl<T: AsFd + Send + Sync + 'static> Drop for Fd<T> {

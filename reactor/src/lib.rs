@@ -71,7 +71,7 @@ mod wait_queue;
 #[cfg(not(egret_loom))]
 pub use cached::{CachedFd, Readiness};
 pub use counter::Counter;
-pub use eventpoll::{Eventpoll, Woken};
+pub use eventpoll::{Dump, Eventpoll, InterestDump, Woken, max_watches, set_max_watches, watches};
 pub use events::{Event, Events};
 #[cfg(not(egret_loom))]
 pub use fd::Fd;

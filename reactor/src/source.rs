@@ -1,8 +1,9 @@
 //! [`Source`]: anything whose readiness can be asked for and that says when it changes.
 
+use crate::eventpoll::Inner;
 use crate::eventpoll::item::Item;
 use crate::events::Events;
-use crate::sync::Arc;
+use crate::sync::{Arc, Weak};
 use crate::wait_queue::{Hooked, WaitQueue};
 use std::fmt;
 use std::io;
@@ -23,6 +24,12 @@ use std::io;
 pub trait Source: Send + Sync + 'static {
     /// Registers with the table, then returns the conditions that hold now.
     fn poll(&self, table: &mut PollTable<'_>) -> Events;
+
+    /// Says in a word or two what this is, for [`Eventpoll::dump`](crate::Eventpoll::dump). The type's name, if nothing else
+    /// is said.
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::any::type_name::<Self>())
+    }
 
     /// Something that answers what `poll` would, and needs no reference to the source. Not for implementors outside this
     /// crate.
@@ -45,10 +52,13 @@ pub trait Probe: Send + Sync {
     fn now(&self) -> Events;
 }
 
-/// The identity of an instance that is watched by another.
+/// An instance that is watched by another: its number, and the way to it.
 #[doc(hidden)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Nested(pub(crate) u64);
+#[derive(Clone, Debug)]
+pub struct Nested {
+    pub(crate) id: u64,
+    pub(crate) instance: Weak<Inner>,
+}
 
 /// What can be given to [`Eventpoll::add`](crate::Eventpoll::add): a shared source, or an instance.
 pub trait AsSource {

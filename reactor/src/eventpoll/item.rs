@@ -8,6 +8,8 @@
 //! | `linked`     | with list lock; by the scan with control lock alone | with list lock; callbacks don't look while a scan runs |
 //! | `overflowed` | with list lock                                  | with list lock               |
 //! | `dead`       | with list lock                                  | scan, anywhere               |
+//! | `fired`      | with list lock                                  | dump                         |
+//! | `delivered`  | scan, with control lock                         | dump                         |
 //!
 //! The places an item can be in:
 //!
@@ -60,6 +62,9 @@ pub(crate) struct Item {
     linked: AtomicBool,
     overflowed: AtomicBool,
     dead: AtomicBool,
+    /// Accepted callbacks and deliveries, for the dump. They wrap.
+    fired: AtomicU32,
+    delivered: AtomicU32,
     pub(crate) exclusive: bool,
     pub(crate) key: Key,
     source: Weak<dyn Source>,
@@ -103,6 +108,8 @@ impl Item {
             linked: AtomicBool::new(false),
             overflowed: AtomicBool::new(false),
             dead: AtomicBool::new(false),
+            fired: AtomicU32::new(0),
+            delivered: AtomicU32::new(0),
         }
     }
 
@@ -147,6 +154,30 @@ impl Item {
 
     pub(super) fn leave_overflow(&self, _lists: &mut Lists) {
         self.overflowed.store(false, Ordering::Relaxed);
+    }
+
+    /// One writer at a time, so no read-modify-write is needed.
+    pub(super) fn count_firing(&self, _lists: &mut Lists) {
+        self.fired.store(self.fired.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// The same; the control lock makes it one writer.
+    pub(super) fn count_delivery(&self) {
+        self.delivered.store(self.delivered.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// How often it fired and was delivered.
+    pub(super) fn counts(&self) -> (u32, u32) {
+        (self.fired.load(Ordering::Relaxed), self.delivered.load(Ordering::Relaxed))
+    }
+
+    /// The source, if it is still there. The last reference must not be dropped under a lock.
+    pub(super) fn source(&self) -> Option<Arc<dyn Source>> {
+        self.source.upgrade()
+    }
+
+    pub(super) fn is_overflowed(&self) -> bool {
+        self.overflowed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_dead(&self) -> bool {

@@ -3,32 +3,36 @@
 //! | lock          | protects                                                   | taken below           |
 //! |---------------|------------------------------------------------------------|-----------------------|
 //! | topology      | which instance watches which (process-wide, [`topology`])  | nothing               |
-//! | control       | the interest tree, the scan's batch                        | topology, an outer instance's control |
+//! | control       | the interest tree, the scan's batch ([`control`])          | topology, an outer instance's control |
 //! | list          | ready list, overflow list, waiters ([`ready`])             | all the others        |
 //!
 //! A wait queue's lock and a lane's lock lie between control and list: a walk takes list locks, an ADD takes a queue's
 //! lock and a lane's. No user code runs under any lock except `Source::poll`, which runs under control (contract C1).
 
+mod control;
+mod dump;
 pub(crate) mod item;
+mod paths;
 pub(crate) mod ready;
 mod scan;
 mod topology;
 mod wait;
 mod waiters;
+mod watches;
 
+pub use dump::{Dump, InterestDump};
 pub use wait::Woken;
+pub use watches::{max_watches, set_max_watches, watches};
 
 use crate::events::Events;
-use crate::parker::Wakes;
 use crate::source::{AsSource, Nested, PollTable, Source};
 use crate::sync::{Arc, Mutex};
-use item::{Item, Key, Panic};
+use control::Control;
 use ready::Ready;
-use scan::rethrow;
-use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A readiness engine with epoll's semantics, in user space.
 ///
@@ -64,18 +68,9 @@ pub(crate) type Instance = Arc<Inner>;
 pub(crate) struct Inner {
     ready: Arc<Ready>,
     control: Mutex<Control>,
-    id: Nested,
-}
-
-/// What the control lock protects.
-#[derive(Default)]
-struct Control {
-    interests: BTreeMap<Key, Arc<Item>>,
-    /// A scan's working lists, kept for their memory; empty between scans.
-    batch: VecDeque<Arc<Item>>,
-    requeue: Vec<Arc<Item>>,
-    /// A panic of a source's `poll` that met a scan which had something to deliver: for the next one.
-    thrown: Option<Panic>,
+    id: topology::Id,
+    /// How long a waiter looks around before it parks, in nanoseconds.
+    busy_poll: AtomicU64,
 }
 
 impl Eventpoll {
@@ -105,7 +100,8 @@ impl Eventpoll {
         let inner = Arc::new(Inner {
             ready: Arc::new(ready),
             control: Mutex::new(Control::default()),
-            id: Nested(NEXT.fetch_add(1, Ordering::Relaxed)),
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            busy_poll: AtomicU64::new(0),
         });
         inner.ready.belongs_to(&inner);
         Self { inner }
@@ -115,10 +111,13 @@ impl Eventpoll {
     /// the number `data`. Conditions that hold already are reported.
     ///
     /// # Errors
-    /// In this order of precedence, with epoll's numbers:
+    /// In a child that was forked after the instance was made. Then, in this order of precedence, with epoll's numbers:
     /// * `EINVAL`: an instance that is to watch itself; [`Events::EXCLUSIVE`] with a bit it doesn't go with, or on an instance.
     /// * `ELOOP`: a circle of instances, or a chain of more than five.
     /// * `EEXIST`: the source is registered under this tag.
+    /// * `ENOSPC`: the process holds as many interests as it may ([`set_max_watches`]).
+    /// * `EINVAL`: a source would reach the instances at the top in too many ways: more than 500, 100, 50 or 10 chains of two,
+    ///   three, four or five instances.
     /// * What the source's feed says, for example `ENOMEM`; then nothing is registered.
     ///
     /// # Panics
@@ -130,8 +129,11 @@ impl Eventpoll {
     /// Changes an interest, arms it again if it was one-shot, and asks its source anew: what holds is reported.
     ///
     /// # Errors
-    /// * `EINVAL`: [`Events::EXCLUSIVE`] is asked for, or the interest was added with it.
+    /// In a child that was forked after the instance was made. Then, in this order:
+    /// * `EINVAL`: [`Events::EXCLUSIVE`] is asked for.
     /// * `ENOENT`: no such interest.
+    /// * `EINVAL`: the interest was added with [`Events::EXCLUSIVE`].
+    /// * What the source's feed says when the new mask needs a new arm; then the interest has its new mask, and no arm.
     ///
     /// # Panics
     /// With the panic of a custom source's `poll`; the interest then has its new mask.
@@ -142,9 +144,28 @@ impl Eventpoll {
     /// Removes an interest. When it returns no later wait reports it; a wait that is returning may still hold an event.
     ///
     /// # Errors
-    /// `ENOENT`: no such interest.
+    /// `ENOENT`: no such interest. In a child that was forked after the instance was made, an error that says so.
     pub fn remove(&self, source: &impl AsSource, tag: u64) -> io::Result<()> {
         self.inner.remove(&source.as_source(), tag)
+    }
+}
+
+/// How long a waiter may look around before it parks.
+impl Eventpoll {
+    /// Lets waiters harvest for up to `time` before they park (epoll's `EPIOCSPARAMS`, `busy_poll_usecs`): an event that comes
+    /// meanwhile costs no wake-up, and the processor is kept busy. Zero, the default, parks at once.
+    ///
+    /// It holds for waits that begin after the call. A waiter that is looking around is not parked: an exclusive walk
+    /// doesn't take it for one that waits. What it looks at is the feed of its own lane and the ready list; between two
+    /// looks it gives up the processor once.
+    pub fn set_busy_poll(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.inner.busy_poll.store(nanos, Ordering::Relaxed);
+    }
+
+    /// What [`set_busy_poll`](Self::set_busy_poll) has set.
+    pub fn busy_poll(&self) -> Duration {
+        self.inner.busy_poll()
     }
 }
 
@@ -158,7 +179,7 @@ impl fmt::Debug for Eventpoll {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (ready, overflow, waiters) = self.inner.ready.lock().lengths();
         f.debug_struct("Eventpoll")
-            .field("id", &self.inner.id.0)
+            .field("id", &self.inner.id)
             .field("ready", &ready)
             .field("overflow", &overflow)
             .field("waiters", &waiters)
@@ -166,145 +187,24 @@ impl fmt::Debug for Eventpoll {
     }
 }
 
-fn errno(code: i32) -> io::Error {
-    io::Error::from_raw_os_error(code)
-}
-
 impl Inner {
-    pub(super) fn ready(&self) -> &Ready {
+    fn ready(&self) -> &Ready {
         &self.ready
     }
 
-    fn add(&self, source: &Arc<dyn Source>, tag: u64, interest: Events, data: u64) -> io::Result<()> {
-        let nested = source.nested();
-        if nested == Some(self.id) {
-            return Err(errno(libc::EINVAL));
-        }
-        if interest.contains(Events::EXCLUSIVE)
-            && (nested.is_some() || !Events::EXCLUSIVE_OK.contains(interest))
-        {
-            return Err(errno(libc::EINVAL));
-        }
-        // Held to the end: check and insertion are one step as seen by other ADDs of instances.
-        let mut topology = nested.map(|inner| (inner, topology::lock()));
-        if let Some((inner, graph)) = &topology {
-            graph.check(self.id, *inner)?;
-        }
-        let key = Key::new(source, tag);
-        let mut graveyard = Vec::new();
-        let mut wakes = Wakes::new(None);
-        let mut panic = None;
-        let result = {
-            let mut control = self.control.lock();
-            control.reap(&self.ready);
-            if control.interests.contains_key(&key) {
-                return Err(errno(libc::EEXIST));
-            }
-            let item = Arc::new(Item::new(key, source, self.ready.clone(), interest, data));
-            control.interests.insert(key, item.clone());
-            let result = match item.poll_with(source, false, &mut graveyard) {
-                Ok((now, None)) => {
-                    if !now.is_empty() {
-                        self.ready.link(&item, &mut wakes);
-                    }
-                    Ok(())
-                }
-                Ok((_, Some(error))) => Err(error),
-                Err(thrown) => {
-                    panic = Some(thrown);
-                    Ok(())
-                }
-            };
-            if result.is_err() || panic.is_some() {
-                control.interests.remove(&key);
-                self.detach(&item);
-            } else if let Some((inner, graph)) = &mut topology {
-                graph.connect(self.id, *inner);
-            }
-            result
-        };
-        drop(topology);
-        wakes.flush();
-        rethrow(panic, &mut graveyard);
-        result
-    }
-
-    fn modify(&self, source: &Arc<dyn Source>, tag: u64, interest: Events, data: u64) -> io::Result<()> {
-        if interest.contains(Events::EXCLUSIVE) {
-            return Err(errno(libc::EINVAL));
-        }
-        let mut graveyard = Vec::new();
-        let mut wakes = Wakes::new(None);
-        let mut panic = None;
-        let result = {
-            let mut control = self.control.lock();
-            control.reap(&self.ready);
-            let item = control.interests.get(&Key::new(source, tag)).ok_or_else(|| errno(libc::ENOENT))?;
-            if item.exclusive {
-                return Err(errno(libc::EINVAL));
-            }
-            item.set_interest(&self.ready.lock(), interest, data);
-            match item.poll_with(source, true, &mut graveyard) {
-                Ok((now, error)) => {
-                    if !now.is_empty() {
-                        self.ready.link(item, &mut wakes);
-                    }
-                    error.map_or(Ok(()), Err)
-                }
-                Err(thrown) => {
-                    panic = Some(thrown);
-                    Ok(())
-                }
-            }
-        };
-        wakes.flush();
-        rethrow(panic, &mut graveyard);
-        result
-    }
-
-    fn remove(&self, source: &Arc<dyn Source>, tag: u64) -> io::Result<()> {
-        let mut topology = source.nested().map(|inner| (inner, topology::lock()));
-        let mut control = self.control.lock();
-        control.reap(&self.ready);
-        let item = control.interests.remove(&Key::new(source, tag)).ok_or_else(|| errno(libc::ENOENT))?;
-        self.detach(&item);
-        if let Some((inner, graph)) = &mut topology {
-            graph.disconnect(self.id, *inner);
-        }
-        Ok(())
-    }
-
-    /// Unhooks an item, so that no callback of it runs any more, and takes it out of the lists.
-    fn detach(&self, item: &Arc<Item>) {
-        item.unhook();
-        self.ready.lock().forget(item);
-    }
-
-    /// Takes interests whose source went away out of the tree, unless somebody holds the control lock: every holder
-    /// starts by doing that. The topology forgot a nested instance when it closed.
-    pub(crate) fn reap_if_free(&self) {
-        if let Some(mut control) = self.control.try_lock() {
-            control.reap(&self.ready);
-        }
+    fn busy_poll(&self) -> Duration {
+        Duration::from_nanos(self.busy_poll.load(Ordering::Relaxed))
     }
 }
 
-impl Control {
-    fn reap(&mut self, ready: &Ready) {
-        let gone = ready.lock().take_buried();
-        forget_gone(&mut self.interests, gone);
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
-/// Takes items whose source went away out of the interest tree.
-fn forget_gone(interests: &mut BTreeMap<Key, Arc<Item>>, gone: Vec<Arc<Item>>) {
-    for item in gone {
-        if interests.get(&item.key).is_some_and(|other| Arc::ptr_eq(other, &item)) {
-            interests.remove(&item.key);
-        }
-        // A source may have several queues, and not all of them need be gone.
-        item.unhook();
-    }
+fn errno(code: i32) -> io::Error {
+    io::Error::from_raw_os_error(code)
 }
 
 /// An instance is a source: readable while something on its ready list is.
@@ -316,17 +216,26 @@ impl Source for Inner {
     }
 
     fn nested(&self) -> Option<Nested> {
-        Some(self.id)
+        Some(Nested { id: self.id, instance: self.ready.instance() })
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Eventpoll {}", self.id)
     }
 }
 
 /// The last handle is gone: every interest is unhooked, and whoever watches this instance loses it (fact 46).
 impl Drop for Inner {
     fn drop(&mut self) {
-        topology::lock().remove(self.id);
-        let interests = std::mem::take(&mut self.control.lock().interests);
-        for item in interests.values() {
-            item.unhook();
+        let (interests, graphed) = {
+            let mut control = self.control.lock();
+            (std::mem::take(&mut control.interests), control.graphed)
+        };
+        if graphed {
+            topology::lock().remove(self.id);
+        }
+        for interest in interests.values() {
+            interest.item.unhook();
         }
         let lists = self.ready.lock().close();
         drop(lists);

@@ -97,6 +97,23 @@ impl Ready {
         let _ = self.instance.set(Arc::downgrade(instance));
     }
 
+    /// The instance that this is a half of.
+    pub(super) fn instance(&self) -> Weak<Inner> {
+        self.instance.get().cloned().unwrap_or_default()
+    }
+
+    /// # Errors
+    /// In a child that was forked after the instance was made.
+    #[cfg(not(egret_loom))]
+    pub(super) fn check_process(&self) -> std::io::Result<()> {
+        self.lanes.check_process()
+    }
+
+    #[cfg(egret_loom)]
+    pub(super) fn check_process(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, Lists> {
         self.lists.lock()
     }
@@ -265,6 +282,7 @@ impl Lists {
 
     /// An accepted callback: onto the ready list, or onto the overflow list while a scan runs; once at most.
     pub(super) fn publish(&mut self, item: &Arc<Item>) {
+        item.count_firing(self);
         if self.scanning {
             if item.enter_overflow(self) {
                 self.overflow.push(item.clone());
@@ -330,6 +348,10 @@ impl Lists {
         let mut rest = std::mem::take(&mut self.overflow);
         rest.append(&mut self.buried);
         (std::mem::take(&mut self.ready), rest)
+    }
+
+    pub(super) fn is_scanning(&self) -> bool {
+        self.scanning
     }
 
     pub(super) fn lengths(&self) -> (usize, usize, usize) {

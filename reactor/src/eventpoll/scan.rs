@@ -6,8 +6,9 @@
 //! nothing was delivered yet the panic goes on when the locks are released, else what was is returned and the next scan
 //! throws.
 
+use super::Inner;
+use super::control::{Control, forget_gone};
 use super::item::{Item, Panic};
-use super::{Control, Inner, forget_gone};
 use crate::events::{Event, Events};
 use crate::parker::Wakes;
 use crate::source::Source;
@@ -22,7 +23,7 @@ impl Inner {
         let mut wakes = Wakes::new(None);
         {
             let mut control = self.control.lock();
-            let Control { interests, batch, requeue, thrown } = &mut *control;
+            let Control { interests, batch, requeue, thrown, .. } = &mut *control;
             forget_gone(interests, self.ready.begin_scan(batch));
             panic = thrown.take();
             while delivered < events.len() && panic.is_none() {
@@ -31,6 +32,7 @@ impl Inner {
                 match item.poll(graveyard) {
                     Ok(now) if now.is_empty() => {}
                     Ok(now) => {
+                        item.count_delivery();
                         events[delivered] = Event { events: now, data: item.data() };
                         delivered += 1;
                         settle(item, requeue);

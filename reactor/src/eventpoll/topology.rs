@@ -1,32 +1,52 @@
-//! The graph of instances that watch instances: who may watch whom.
+//! The graph of instances that watch instances: who may watch whom, and how many ways lead up.
 //!
 //! A plain data structure without threads; the process has one, under the topology lock, which an ADD of a nested
 //! instance holds from the check to the insertion, so that of two racing ADDs that would close a circle one sees the
 //! other (fact 34). Edges are counted: two interests in one instance are two edges (fact 35).
+//!
+//! Only instances are in it, and only those that watch one or are watched. [`super::paths`] combines it with the sources at
+//! the leaves.
 
-use crate::source::Nested;
+use super::Inner;
+use crate::sync::{Mutex, MutexGuard, Weak};
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Longest chain of edges, so at most five instances over a source (the kernel's `EP_MAX_NESTS`).
-const MAX_NESTS: usize = 4;
+pub(super) const MAX_NESTS: usize = 4;
+
+/// An instance's number: never used again.
+pub(super) type Id = u64;
+
+/// Ways from an instance up to those that nobody watches, by the number of edges. They saturate.
+pub(super) type Ways = [usize; MAX_NESTS + 1];
 
 #[derive(Debug, Default)]
 pub(super) struct Graph {
-    nodes: HashMap<Nested, Node>,
+    nodes: HashMap<Id, Node>,
 }
 
 #[derive(Debug, Default)]
 struct Node {
-    watches: Vec<Nested>,
-    watched_by: Vec<Nested>,
+    instance: Weak<Inner>,
+    watches: Vec<Id>,
+    watched_by: Vec<Id>,
 }
 
 /// Takes the topology lock: the outermost of all.
+#[cfg(not(egret_loom))]
 pub(super) fn lock() -> MutexGuard<'static, Graph> {
-    static GRAPH: OnceLock<Mutex<Graph>> = OnceLock::new();
-    GRAPH.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+    static GRAPH: std::sync::OnceLock<Mutex<Graph>> = std::sync::OnceLock::new();
+    GRAPH.get_or_init(Mutex::default).lock()
+}
+
+/// The same in a model: one graph for each run of it.
+#[cfg(egret_loom)]
+pub(super) fn lock() -> MutexGuard<'static, Graph> {
+    loom::lazy_static! {
+        static ref GRAPH: Mutex<Graph> = Mutex::default();
+    }
+    GRAPH.lock()
 }
 
 impl Graph {
@@ -34,7 +54,7 @@ impl Graph {
     ///
     /// # Errors
     /// `ELOOP` if that closes a circle or makes a chain of more than four edges (facts 31 to 33).
-    pub(super) fn check(&self, outer: Nested, inner: Nested) -> io::Result<()> {
+    pub(super) fn check(&self, outer: Id, inner: Id) -> io::Result<()> {
         if outer == inner || self.reaches(inner, outer) {
             return Err(io::Error::from_raw_os_error(libc::ELOOP));
         }
@@ -46,19 +66,24 @@ impl Graph {
         Ok(())
     }
 
-    pub(super) fn connect(&mut self, outer: Nested, inner: Nested) {
-        self.nodes.entry(outer).or_default().watches.push(inner);
-        self.nodes.entry(inner).or_default().watched_by.push(outer);
+    /// An edge between two instances, each given with its number.
+    pub(super) fn connect(&mut self, outer: (Id, &Weak<Inner>), inner: (Id, &Weak<Inner>)) {
+        self.node(outer).watches.push(inner.0);
+        self.node(inner).watched_by.push(outer.0);
+    }
+
+    fn node(&mut self, (id, instance): (Id, &Weak<Inner>)) -> &mut Node {
+        self.nodes.entry(id).or_insert_with(|| Node { instance: instance.clone(), ..Node::default() })
     }
 
     /// Takes one edge away.
-    pub(super) fn disconnect(&mut self, outer: Nested, inner: Nested) {
+    pub(super) fn disconnect(&mut self, outer: Id, inner: Id) {
         self.edit(outer, |node| remove_one(&mut node.watches, inner));
         self.edit(inner, |node| remove_one(&mut node.watched_by, outer));
     }
 
     /// An instance is gone, with all its edges.
-    pub(super) fn remove(&mut self, gone: Nested) {
+    pub(super) fn remove(&mut self, gone: Id) {
         let Some(node) = self.nodes.remove(&gone) else { return };
         for inner in node.watches {
             self.edit(inner, |node| node.watched_by.retain(|other| *other != gone));
@@ -68,7 +93,7 @@ impl Graph {
         }
     }
 
-    fn edit(&mut self, id: Nested, edit: impl FnOnce(&mut Node)) {
+    fn edit(&mut self, id: Id, edit: impl FnOnce(&mut Node)) {
         if let Some(node) = self.nodes.get_mut(&id) {
             edit(node);
             if node.watches.is_empty() && node.watched_by.is_empty() {
@@ -78,20 +103,70 @@ impl Graph {
     }
 
     /// Chains are at most `MAX_NESTS` long, so the recursion is.
-    fn reaches(&self, from: Nested, to: Nested) -> bool {
+    fn reaches(&self, from: Id, to: Id) -> bool {
         self.nodes
             .get(&from)
             .is_some_and(|node| node.watches.iter().any(|next| *next == to || self.reaches(*next, to)))
     }
 
-    fn depth(&self, from: Nested, next: fn(&Node) -> &Vec<Nested>) -> usize {
+    fn depth(&self, from: Id, next: fn(&Node) -> &Vec<Id>) -> usize {
         self.nodes
             .get(&from)
             .map_or(0, |node| next(node).iter().map(|id| 1 + self.depth(*id, next)).max().unwrap_or(0))
     }
+
+    /// This instance and all that can be reached downwards from it.
+    pub(super) fn below(&self, from: Id) -> Vec<Id> {
+        let mut found = vec![from];
+        let mut next = 0;
+        while let Some(id) = found.get(next) {
+            if let Some(node) = self.nodes.get(id) {
+                for inner in &node.watches {
+                    if !found.contains(inner) {
+                        found.push(*inner);
+                    }
+                }
+            }
+            next += 1;
+        }
+        found
+    }
+
+    /// The instances that are watched by others.
+    pub(super) fn watched(&self) -> impl Iterator<Item = (Id, &Weak<Inner>)> {
+        self.nodes
+            .iter()
+            .filter(|(_, node)| !node.watched_by.is_empty())
+            .map(|(id, node)| (*id, &node.instance))
+    }
+
+    pub(super) fn is_watched(&self, id: Id) -> bool {
+        self.nodes.get(&id).is_some_and(|node| !node.watched_by.is_empty())
+    }
+
+    /// In how many ways one can get from here up to an instance that nobody watches.
+    pub(super) fn ways_up(&self, from: Id, known: &mut HashMap<Id, Ways>) -> Ways {
+        if let Some(ways) = known.get(&from) {
+            return *ways;
+        }
+        let mut ways = Ways::default();
+        match self.nodes.get(&from).filter(|_| self.is_watched(from)) {
+            None => ways[0] = 1,
+            Some(node) => {
+                for outer in &node.watched_by {
+                    let above = self.ways_up(*outer, known);
+                    for (here, there) in ways[1..].iter_mut().zip(above) {
+                        *here = here.saturating_add(there);
+                    }
+                }
+            }
+        }
+        known.insert(from, ways);
+        ways
+    }
 }
 
-fn remove_one(list: &mut Vec<Nested>, id: Nested) {
+fn remove_one(list: &mut Vec<Id>, id: Id) {
     if let Some(at) = list.iter().position(|other| *other == id) {
         list.swap_remove(at);
     }
@@ -101,15 +176,19 @@ fn remove_one(list: &mut Vec<Nested>, id: Nested) {
 mod tests {
     use super::*;
 
-    fn chain(graph: &mut Graph, ids: &[u64]) {
+    fn edge(graph: &mut Graph, outer: Id, inner: Id) {
+        graph.connect((outer, &Weak::new()), (inner, &Weak::new()));
+    }
+
+    fn chain(graph: &mut Graph, ids: &[Id]) {
         for pair in ids.windows(2) {
-            graph.check(Nested(pair[0]), Nested(pair[1])).unwrap();
-            graph.connect(Nested(pair[0]), Nested(pair[1]));
+            graph.check(pair[0], pair[1]).unwrap();
+            edge(graph, pair[0], pair[1]);
         }
     }
 
-    fn refused(graph: &Graph, outer: u64, inner: u64) -> bool {
-        graph.check(Nested(outer), Nested(inner)).is_err_and(|e| e.raw_os_error() == Some(libc::ELOOP))
+    fn refused(graph: &Graph, outer: Id, inner: Id) -> bool {
+        graph.check(outer, inner).is_err_and(|e| e.raw_os_error() == Some(libc::ELOOP))
     }
 
     #[test]
@@ -139,10 +218,10 @@ mod tests {
     fn parallel_edges_are_counted() {
         let mut graph = Graph::default();
         chain(&mut graph, &[1, 2]);
-        graph.connect(Nested(1), Nested(2));
-        graph.disconnect(Nested(1), Nested(2));
+        edge(&mut graph, 1, 2);
+        graph.disconnect(1, 2);
         assert!(refused(&graph, 2, 1), "one edge is left");
-        graph.disconnect(Nested(1), Nested(2));
+        graph.disconnect(1, 2);
         assert!(!refused(&graph, 2, 1));
         assert!(graph.nodes.is_empty());
     }
@@ -151,7 +230,26 @@ mod tests {
     fn a_closed_instance_leaves_no_edge() {
         let mut graph = Graph::default();
         chain(&mut graph, &[1, 2, 3]);
-        graph.remove(Nested(2));
+        graph.remove(2);
         assert!(graph.nodes.is_empty());
+    }
+
+    #[test]
+    fn ways_up_are_counted_by_length_and_with_parallel_edges() {
+        let mut graph = Graph::default();
+        // 1 and 2 watch 3, 1 with two interests; 3 and 2 watch 4.
+        for (outer, inner) in [(1, 3), (1, 3), (2, 3), (3, 4), (2, 4)] {
+            edge(&mut graph, outer, inner);
+        }
+        let mut known = HashMap::new();
+        assert_eq!(graph.ways_up(1, &mut known), [1, 0, 0, 0, 0], "nobody watches it");
+        assert_eq!(graph.ways_up(3, &mut known), [0, 3, 0, 0, 0]);
+        assert_eq!(graph.ways_up(4, &mut known), [0, 1, 3, 0, 0]);
+        let mut below = graph.below(2);
+        below.sort_unstable();
+        assert_eq!(below, [2, 3, 4]);
+        let mut watched: Vec<_> = graph.watched().map(|(id, _)| id).collect();
+        watched.sort_unstable();
+        assert_eq!(watched, [3, 4]);
     }
 }

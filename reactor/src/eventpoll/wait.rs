@@ -123,6 +123,11 @@ impl Inner {
         let mut interrupted = None;
         // A look around before lying down: cheaper than being woken, and often enough.
         let mut rested = !seat.rests();
+        let busy = self.busy_poll();
+        let busy_until = if busy.is_zero() { None } else { Instant::now().checked_add(busy) };
+        if !busy.is_zero() {
+            rested = false;
+        }
         let mut enrollment = Enrollment { ready: self.ready(), ticket: None };
         loop {
             if let Err(error) = seat.pump(self.ready(), expired) {
@@ -160,8 +165,9 @@ impl Inner {
                 }
                 Step::Leave if last_look => return interrupted.map_or(Ok(Woken::default()), Err),
                 Step::Leave => {
-                    rested = true;
                     seat.rest();
+                    rested = busy.is_zero() || expired_by(busy_until);
+                    expired |= !busy.is_zero() && expired_by(deadline);
                 }
             }
         }
