@@ -121,9 +121,9 @@ impl Parker {
     }
 }
 
-/// How many wake-ups are put off before the oldest is carried out under the caller's lock. A guess: more instances
+/// How many wake-ups are put off before the next is carried out under the caller's lock. A guess: more instances
 /// than this watching one source is rare, and waking early costs time, not correctness.
-const PUT_OFF: usize = 8;
+const PUT_OFF: usize = 4;
 
 /// Threads that a walk over a wait queue decided to wake: rung when the walk is over and its locks are released.
 pub(crate) struct Wakes<'a> {

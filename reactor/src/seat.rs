@@ -62,8 +62,11 @@ mod real {
     }
 
     pub(crate) struct Seat {
-        parker: Arc<Parker>,
+        /// Always there; an option so that the drop can put it back.
+        parker: Option<Arc<Parker>>,
         owner: bool,
+        /// It slept in the shared lane, or behind its leader.
+        took_turns: Cell<bool>,
     }
 
     impl Seat {
@@ -74,42 +77,45 @@ mod real {
                 owned.as_ref().filter(|owned| owned.lanes.is(ready.lanes())).map(|owned| owned.parker.clone())
             });
             if let Ok(Some(parker)) = owned {
-                return Ok(Self { parker, owner: true });
+                return Ok(Self { parker: Some(parker), owner: true, took_turns: Cell::new(false) });
             }
             let lane = ready.lanes().outside()?;
-            let kept = SHARED.try_with(|shared| {
-                shared.borrow().as_ref().filter(|parker| Arc::ptr_eq(parker.lane(), &lane)).cloned()
-            });
-            if let Ok(Some(parker)) = kept {
-                return Ok(Self { parker, owner: false });
-            }
-            let parker = Arc::new(Parker::new(lane));
-            // At the end of a thread it is simply not kept.
-            let replaced = SHARED.try_with(|shared| shared.replace(Some(parker.clone())));
-            drop(replaced);
-            Ok(Self { parker, owner: false })
+            let kept = SHARED
+                .try_with(|shared| shared.borrow_mut().take_if(|parker| Arc::ptr_eq(parker.lane(), lane)));
+            let parker = kept.ok().flatten().unwrap_or_else(|| Arc::new(Parker::new(lane.clone())));
+            Ok(Self { parker: Some(parker), owner: false, took_turns: Cell::new(false) })
         }
 
         pub(crate) fn parker(&self) -> &Arc<Parker> {
-            &self.parker
+            self.parker.as_ref().expect("a seat has its parker until it is dropped")
+        }
+
+        fn lane(&self) -> &LaneInner {
+            self.parker().lane()
         }
 
         /// Publishes what the lane has. Threads outside a pool submit what was put off first, so that an edge that rises
         /// with the arm is not told twice; an owner leaves that to the call that blocks, unless it will not block.
         pub(crate) fn pump(&self, ready: &Ready, last_look: bool) -> io::Result<()> {
-            self.parker.lane().pump(Some(ready), last_look || !self.owner)
+            self.lane().pump(Some(ready), last_look || !self.owner)
+        }
+
+        /// Whether a look can do without pumping.
+        pub(crate) fn has_nothing_to_pump(&self) -> bool {
+            self.lane().is_vacant()
         }
 
         pub(crate) fn park(&self, deadline: Option<Instant>) -> io::Result<()> {
             if self.owner {
-                self.parker.park_in_lane(deadline)
+                self.parker().park_in_lane(deadline)
             } else {
-                self.parker.lane().take_turns(&self.parker, deadline)
+                self.took_turns.set(true);
+                self.lane().take_turns(self.parker(), deadline)
             }
         }
 
         pub(crate) fn rests(&self) -> bool {
-            self.owner && self.parker.lane().rests()
+            self.owner && self.lane().rests()
         }
 
         /// Lets others run once. Completions of this thread appear as it passes through the kernel.
@@ -118,7 +124,7 @@ mod real {
         }
 
         pub(crate) fn take_interrupt(&self) -> bool {
-            self.owner && self.parker.lane().take_interrupt()
+            self.owner && self.lane().take_interrupt()
         }
 
         pub(crate) fn take_graveyard(&self) -> Vec<Arc<dyn Source>> {
@@ -131,12 +137,18 @@ mod real {
         }
     }
 
-    /// However a wait ends, somebody has to block in the shared lane if somebody waits.
+    /// However a wait ends, somebody has to block in the shared lane if somebody waits. The parker is kept for the next one.
     impl Drop for Seat {
         fn drop(&mut self) {
-            if !self.owner {
-                self.parker.lane().hand_over();
+            if self.owner {
+                return;
             }
+            if self.took_turns.get() {
+                self.lane().hand_over();
+            }
+            // A thread's end: there is no next one.
+            let replaced = SHARED.try_with(|shared| shared.replace(self.parker.take()));
+            drop(replaced);
         }
     }
 }
@@ -168,6 +180,15 @@ mod model {
 
         pub(crate) fn pump(&self, _ready: &Ready, _last_look: bool) -> io::Result<()> {
             Ok(())
+        }
+
+        /// Whether a look can do without pumping.
+        pub(crate) fn has_nothing_to_pump(&self) -> bool {
+            self.parker.lane().is_vacant()
+        }
+
+        pub(crate) fn has_nothing_to_pump(&self) -> bool {
+            true
         }
 
         pub(crate) fn park(&self, deadline: Option<Instant>) -> io::Result<()> {

@@ -182,32 +182,30 @@ impl Ready {
     }
 
     /// Takes the batch back: leftovers, then what overflowed (oldest first, unless linked), then `requeue`. If anything is
-    /// left for somebody, one more waiter is woken: the cascade.
+    /// left for somebody, one more waiter is to be woken: the cascade.
+    #[must_use]
     pub(super) fn end_scan(
         &self,
         batch: &mut VecDeque<Arc<Item>>,
         requeue: &mut Vec<Arc<Item>>,
-        wakes: &mut Wakes<'_>,
-    ) {
+    ) -> Option<Arc<Parker>> {
         let mut lists = self.lock();
-        let mut overflow = std::mem::take(&mut lists.overflow);
-        for item in overflow.drain(..) {
-            item.leave_overflow(&mut lists);
-            if !item.is_linked() && !item.is_dead() {
-                item.set_linked(true);
-                batch.push_back(item);
+        if !lists.overflow.is_empty() {
+            let mut overflow = std::mem::take(&mut lists.overflow);
+            for item in overflow.drain(..) {
+                item.leave_overflow(&mut lists);
+                if !item.is_linked() && !item.is_dead() {
+                    item.set_linked(true);
+                    batch.push_back(item);
+                }
             }
+            lists.overflow = overflow;
         }
-        lists.overflow = overflow;
         batch.extend(requeue.drain(..));
         debug_assert!(lists.ready.is_empty());
         std::mem::swap(&mut lists.ready, batch);
         lists.scanning = false;
-        if !lists.ready.is_empty()
-            && let Some(parker) = lists.waiters.wake_one()
-        {
-            wakes.push(parker);
-        }
+        if lists.ready.is_empty() { None } else { lists.waiters.wake_one() }
     }
 
     /// One turn of `wait` under the list lock: what is there, was this waiter woken, may it sleep?

@@ -10,7 +10,6 @@ use super::Inner;
 use super::control::{Control, forget_gone};
 use super::item::{Item, Panic};
 use crate::events::{Event, Events};
-use crate::parker::Wakes;
 use crate::source::Source;
 use crate::sync::Arc;
 use std::panic::resume_unwind;
@@ -20,8 +19,7 @@ impl Inner {
     pub(super) fn scan(&self, events: &mut [Event], graveyard: &mut Vec<Arc<dyn Source>>) -> usize {
         let mut delivered = 0;
         let mut panic;
-        let mut wakes = Wakes::new(None);
-        {
+        let next = {
             let mut control = self.control.lock();
             let Control { interests, batch, requeue, thrown, .. } = &mut *control;
             forget_gone(interests, self.ready.begin_scan(batch));
@@ -47,9 +45,11 @@ impl Inner {
             if delivered > 0 {
                 *thrown = panic.take();
             }
-            self.ready.end_scan(batch, requeue, &mut wakes);
+            self.ready.end_scan(batch, requeue)
+        };
+        if let Some(next) = next {
+            next.unpark();
         }
-        wakes.flush();
         rethrow(panic, graveyard);
         delivered
     }
@@ -60,8 +60,7 @@ impl Inner {
     pub(super) fn readiness(&self, graveyard: &mut Vec<Arc<dyn Source>>) -> Events {
         let mut found = Events::empty();
         let mut panic = None;
-        let mut wakes = Wakes::new(None);
-        {
+        let next = {
             let mut control = self.control.lock();
             let Control { interests, batch, requeue, .. } = &mut *control;
             forget_gone(interests, self.ready.begin_scan(batch));
@@ -81,9 +80,11 @@ impl Inner {
                     }
                 }
             }
-            self.ready.end_scan(batch, requeue, &mut wakes);
+            self.ready.end_scan(batch, requeue)
+        };
+        if let Some(next) = next {
+            next.unpark();
         }
-        wakes.flush();
         // The graveyard is the outer scan's, which still holds its lock; it catches this panic in turn.
         if let Some(thrown) = panic {
             resume_unwind(thrown);

@@ -129,11 +129,14 @@ impl Inner {
             rested = false;
         }
         let mut enrollment = Enrollment { ready: self.ready(), ticket: None };
+        let mut pumps = !seat.has_nothing_to_pump();
         loop {
-            if let Err(error) = seat.pump(self.ready(), expired) {
+            if pumps && let Err(error) = seat.pump(self.ready(), expired) {
                 self.ready().hand_on();
                 return Err(error);
             }
+            // Who has slept in the feed takes what woke it, and who looks again may find the first arm.
+            pumps = true;
             expired |= seat.take_interrupt();
             let last_look = expired || interrupted.is_some();
             let intent = match (last_look, rested) {

@@ -70,6 +70,11 @@ impl Arms {
         Token(u64::from(slot.generation) << 32 | u64::from(index))
     }
 
+    /// Slots in use: armed, dead or closing.
+    pub(super) fn occupied(&self) -> usize {
+        self.slots.len() - self.vacant.len()
+    }
+
     /// The slot, if the token is of its present generation: an answer for a closed socket can't reach its successor.
     pub(super) fn get(&mut self, token: Token) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(token.0 as u32 as usize)?;

@@ -115,12 +115,12 @@ impl Lanes {
     }
 
     /// The lane of the threads outside the pool.
-    pub(crate) fn outside(&self) -> io::Result<Arc<LaneInner>> {
+    pub(crate) fn outside(&self) -> io::Result<&Arc<LaneInner>> {
         if let Some(lane) = self.shared.outside.get() {
-            return Ok(lane.clone());
+            return Ok(lane);
         }
         let lane = self.make()?;
-        Ok(self.shared.outside.get_or_init(|| lane).clone())
+        Ok(self.shared.outside.get_or_init(|| lane))
     }
 
     /// Where a source that is first needed by this thread is armed: in its own lane; else, from outside the pool, in the
@@ -140,7 +140,7 @@ impl Lanes {
                 return Ok(owned[turn % owned.len()].clone());
             }
         }
-        self.outside()
+        self.outside().cloned()
     }
 
     /// # Errors

@@ -30,7 +30,7 @@ use crate::feed::{self, Completion, Disarmed, Fallen, Feed, FeedKind, Token};
 use crate::fork::Birthplace;
 use crate::parker::{Parker, Wakes};
 use crate::seat;
-use crate::sync::{Arc, AtomicBool, AtomicU8, Mutex, Ordering, fence};
+use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicUsize, Mutex, Ordering, fence};
 use arms::{Arm, Arms, State};
 use std::fmt;
 use std::io;
@@ -65,6 +65,9 @@ pub(crate) struct LaneInner {
     /// Something was armed whose edges are counted exactly: to be submitted before the next delivery, so that what held at
     /// ADD is not told twice.
     exact: AtomicBool,
+    /// How many arms there are, counting those that are ending: a lane without any has nothing to harvest. It may lag behind
+    /// downwards, never upwards.
+    occupied: AtomicUsize,
     /// Whether a worker passes by regularly and so carries out what was put off.
     attended: AtomicBool,
     lead: Mutex<Lead>,
@@ -116,6 +119,7 @@ impl LaneInner {
             wake,
             any_dead: AtomicBool::new(false),
             exact: AtomicBool::new(false),
+            occupied: AtomicUsize::new(0),
             attended: AtomicBool::new(false),
             lead: Mutex::new(Lead::default()),
             birthplace: Birthplace::here(),
@@ -138,6 +142,7 @@ impl LaneInner {
         let token = {
             let mut arms = self.arms.lock();
             let token = arms.insert(State::Armed(Arm { target, fd, interest, fallen }));
+            self.occupied.store(arms.occupied(), Ordering::Relaxed);
             if let Err(error) = self.feed.arm(token, fd, interest, fallen) {
                 arms.vacate(token);
                 let released = std::mem::take(&mut arms.released);
@@ -317,6 +322,11 @@ impl LaneInner {
         result
     }
 
+    /// Whether there is nothing to pump for. (A wake-up may lie there: for a thread that blocks, and that one pumps.)
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.occupied.load(Ordering::Relaxed) == 0
+    }
+
     /// Publishes what the feed has: each completion as its source's callback would. Waiters of `pumping` are left alone,
     /// for the caller delivers for it.
     pub(crate) fn pump(&self, pumping: Option<&Ready>, submit: bool) -> io::Result<()> {
@@ -334,6 +344,7 @@ impl LaneInner {
             }
             arms.completions = completions;
             arms.batch = wakes.publish();
+            self.occupied.store(arms.occupied(), Ordering::Relaxed);
             harvested?;
             (std::mem::take(&mut arms.released), std::mem::take(&mut arms.renewed), wakes)
         };
