@@ -182,11 +182,6 @@ mod model {
             Ok(())
         }
 
-        /// Whether a look can do without pumping.
-        pub(crate) fn has_nothing_to_pump(&self) -> bool {
-            self.parker.lane().is_vacant()
-        }
-
         pub(crate) fn has_nothing_to_pump(&self) -> bool {
             true
         }
