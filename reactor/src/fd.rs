@@ -1,26 +1,68 @@
 //! [`Fd`]: any pollable descriptor as a source, exact.
 //!
 //! At delivery it asks the kernel with a zero-timeout `poll(2)`, as epoll asks the file. What it hears in between comes from
-//! arms in the feed, one for each mask: an arm's completions tell the level under its mask, so an interest never sees the
-//! edges of another's. All exclusive interests share one arm, with the masks together, since an exclusive walk has to
-//! see them in one queue.
+//! arms in the feed. All interests that come through the same lanes stand in one queue, in the order that the kernel's would
+//! have ([`wait_queue`](crate::wait_queue)), and up to two arms walk it:
+//!
+//! | arm    | hears                                       | made when an interest wants   |
+//! |--------|---------------------------------------------|-------------------------------|
+//! | input  | IN, RDNORM, RDBAND, PRI, RDHUP; ERR and HUP | one of the first five         |
+//! | output | OUT, WRNORM, WRBAND; ERR and HUP            | one of the first three        |
+//! | errors | ERR and HUP                                 | none of these, and there is no input arm |
+//!
+//! Not one for all, because an answer may tell the level instead of what has happened (io_uring asks the file again when several wake-ups
+//! met): one arm for both directions would show one interest the other's edges. Within a direction the kernel's own wake-ups
+//! don't tell the conditions apart either.
+//!
+//! A life of an arm:
+//!
+//! ```text
+//!            ADD or MOD wants it: armed, submitted       what held already was taken in
+//!   (none) ───────────────────────────────────► deaf ───────────────────────────────────► hears
+//!      ▲                                                                                    │
+//!      └── the one interest that is left doesn't want it (MOD), or the `Fd` is dropped ─────┘
+//! ```
+//!
+//! Deaf, because an arm starts by reporting what holds, and that is no event for the interests that stand there already; the one
+//! that is being added or changed is polled right after.
+//!
+//! Known differences to the kernel's queue, all in who hears of one single wake-up and in which order:
+//! * `Fd`s over dup'ed descriptors don't know of each other: each keeps its interests together, where the kernel has all of a
+//!   file's in one row. (Two tags in one `Fd` are in one row.)
+//! * A wake-up that names no condition (a shutdown) is heard only if something holds. The kernel puts an interest on its list
+//!   all the same, and drops it when it is asked; if it has come true meanwhile, it stands at the earlier place.
+//! * The end of both directions walks exclusive interests twice, and may wake a second one.
+//! * A terminal in packet mode (`TIOCPKT`) wakes with nothing but PRI, which io_uring passes over.
 
 use crate::events::Events;
-use crate::feed::{Fallen, Token};
+use crate::feed::{Completion, Fallen, Token};
 use crate::lane::{Armed, LaneInner, Lanes};
 use crate::parker::Wakes;
 use crate::source::{PollTable, Source};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::wait_queue::WaitQueue;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
+/// What the input arm hears, beside ERR and HUP. All of it for anyone who wants a part: the kernel wakes readers of a socket
+/// with all of it (`sock_def_readable`), and io_uring passes over a wake-up if PRI is all that is wanted.
+const INPUT: Events =
+    Events::IN.union(Events::RDNORM).union(Events::RDBAND).union(Events::PRI).union(Events::RDHUP);
+
+/// What the output arm hears.
+const OUTPUT: Events = Events::OUT.union(Events::WRNORM).union(Events::WRBAND);
+
+/// What all arms hear (io_uring adds RDHUP by itself). Wake-ups name none of these, errors excepted, which are for everybody: in
+/// an answer they say that the file was asked.
+const UNNAMED: Events = Events::ERR.union(Events::HUP).union(Events::RDHUP);
+
 /// A descriptor as a source: sockets, pipes, eventfds, terminals, whatever `poll(2)` understands.
 ///
 /// The interest lives as long as the `Fd` (each `Fd` is a source of its own, also over a dup'ed descriptor). With the
-/// `uring` feed edges are exact: every arrival is one. With `poll` an edge is a change from not ready to ready; if the fall
-/// before it was not seen it is told up to 10 ms late, and a descriptor that simply stays ready is told again that often.
+/// `uring` feed edges are exact: every arrival is one. With `aio` and `poll` an edge is a change from not ready to ready; if
+/// the fall before it was not seen it is told up to 10 ms late, and a descriptor that simply stays ready is told again that
+/// often.
 ///
 /// ```
 /// use egret_reactor::{Event, Eventpoll, Events, Fd};
@@ -39,32 +81,185 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct Fd<T: AsFd + Send + Sync + 'static> {
-    // Dropped after `arms`: see `Drop`.
+    // Dropped after the arms: see `Drop`.
     io: T,
-    arms: Mutex<Vec<Arm>>,
+    is_socket: bool,
+    groups: Mutex<Vec<Group>>,
 }
 
-struct Arm {
-    interest: Events,
-    exclusive: bool,
-    shared: Arc<ArmQueue>,
+/// The interests that come through one choice of lanes, and the arms that serve them.
+struct Group {
     lanes: Lanes,
     lane: Arc<LaneInner>,
-    token: Token,
+    queue: Arc<Queue>,
+    /// By [`Direction`].
+    arms: [Option<Token>; 3],
+}
+
+struct Queue {
+    hooks: WaitQueue,
+    /// The arms that hear, by [`Direction`]; [`Token::NONE`] where there is none. The input arm hears all that is for everybody,
+    /// and so does the errors arm: where one of them is, the output arm leaves that to it.
+    tokens: [AtomicU64; 3],
+    /// An answer was passed over because the next one says it again: that one is for everybody. Used under the lane's lock.
+    everybody: AtomicBool,
+    is_socket: bool,
+}
+
+impl Queue {
+    fn direction_of(&self, token: Token) -> Option<Direction> {
+        Direction::ALL
+            .into_iter()
+            .find(|direction| self.tokens[*direction as usize].load(Ordering::SeqCst) == token.0)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Input,
+    Output,
+    Errors,
+}
+
+impl Direction {
+    const ALL: [Direction; 3] = [Direction::Input, Direction::Output, Direction::Errors];
+
+    fn conditions(self) -> Events {
+        match self {
+            Direction::Input => INPUT,
+            Direction::Output => OUTPUT,
+            Direction::Errors => Events::empty(),
+        }
+    }
+
+    /// Whether an interest needs this arm.
+    fn serves(self, interest: Events) -> bool {
+        match self {
+            Direction::Errors => !interest.intersects(INPUT | OUTPUT),
+            direction => interest.intersects(direction.conditions()),
+        }
+    }
 }
 
 /// The part of an arm that the lane calls.
-struct ArmQueue {
-    queue: WaitQueue,
+struct Ear {
+    direction: Direction,
+    queue: Arc<Queue>,
+    deaf: AtomicBool,
 }
 
-impl Armed for ArmQueue {
-    fn fire(&self, level: Events, wakes: &mut Wakes<'_>) {
-        self.queue.wake_with(level, wakes);
+impl Ear {
+    fn is_deaf(&self) -> bool {
+        self.deaf.load(Ordering::SeqCst)
     }
 
-    /// `poll` tells the lane of every condition that doesn't hold.
-    fn lost(&self) {}
+    /// Whether another arm speaks for everybody.
+    fn is_spoken_for(&self) -> bool {
+        let [input, _, errors] = &self.queue.tokens;
+        let speaks = |token: &AtomicU64| token.load(Ordering::SeqCst) != Token::NONE.0;
+        match self.direction {
+            Direction::Input => false,
+            Direction::Output => speaks(input) || speaks(errors),
+            Direction::Errors => speaks(input),
+        }
+    }
+}
+
+impl Armed for Ear {
+    fn fire(&self, level: Events, wakes: &mut Wakes<'_>) {
+        if self.is_deaf() {
+            return;
+        }
+        let mut key = if self.is_spoken_for() { level - UNNAMED } else { level };
+        if self.queue.everybody.swap(false, Ordering::SeqCst) {
+            key = Events::empty();
+        } else if key.is_empty() {
+            return;
+        } else if self.queue.is_socket {
+            // The kernel wakes who uses a socket with all of a direction (`sock_def_readable`, `sock_def_write_space`); the
+            // level may show less.
+            key |= self.direction.conditions() - UNNAMED;
+        }
+        self.queue.hooks.wake_with(key, wakes);
+    }
+
+    /// A wake-up that names no condition reaches all arms, one after the other, and they answer with the level. Everybody
+    /// shall hear of it in one walk, so the last of them speaks for all.
+    fn is_said_again_by(&self, level: Events, next: &Completion) -> bool {
+        let Ok(again) = next.level else { return false };
+        let Some(other) = self.queue.direction_of(next.token) else { return false };
+        if other == self.direction || self.is_deaf() {
+            return false;
+        }
+        let input = match (self.direction, other) {
+            (Direction::Input, _) => Some(level),
+            (_, Direction::Input) => Some(again),
+            _ => None,
+        };
+        // A socket's wake-up for readers names RDBAND, which is never in the level.
+        let unnamed_input =
+            self.queue.is_socket && input.is_some_and(|input| !input.contains(Events::RDBAND));
+        let unnamed = unnamed_input || level.intersects(UNNAMED) && again.intersects(UNNAMED);
+        if unnamed {
+            self.queue.everybody.store(true, Ordering::SeqCst);
+        }
+        unnamed
+    }
+
+    /// `poll` tells the lane of every condition that doesn't hold. What follows is for everybody, in any case.
+    fn lost(&self) {
+        self.deaf.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Group {
+    /// Makes sure of the arms for this interest, which is about to be added or was just changed.
+    fn arm_for(&mut self, fd: RawFd, interest: Events, alone: bool) -> io::Result<()> {
+        let mut new = Vec::new();
+        let mut result = Direction::ALL.into_iter().try_for_each(|direction| {
+            let missing = self.arms[direction as usize].is_none() && direction.serves(interest);
+            let has_input = self.arms[Direction::Input as usize].is_some();
+            let redundant = direction == Direction::Errors && has_input && !alone;
+            if !missing || redundant {
+                return Ok(());
+            }
+            let deaf = AtomicBool::new(self.lane.counts_arrivals());
+            let ear = Arc::new(Ear { direction, queue: self.queue.clone(), deaf });
+            let token = self.lane.arm(fd, direction.conditions(), Fallen::Watched, ear.clone())?;
+            self.arms[direction as usize] = Some(token);
+            new.push(ear);
+            Ok(())
+        });
+        if result.is_ok() && !new.is_empty() {
+            result = self.lane.catch_up();
+        }
+        // Also after an error: these arms stay, for the next interest.
+        for ear in new {
+            ear.deaf.store(false, Ordering::SeqCst);
+        }
+        self.name_arms();
+        result
+    }
+
+    /// Gives up arms that this interest, the only one, doesn't need. (With others the answers of an arm that is given up
+    /// could be for them.)
+    fn disarm_for(&mut self, interest: Events) {
+        for direction in Direction::ALL {
+            if direction.serves(interest) {
+                continue;
+            }
+            if let Some(token) = self.arms[direction as usize].take() {
+                self.name_arms();
+                self.lane.disarm(token, None);
+            }
+        }
+    }
+
+    fn name_arms(&self) {
+        for (name, arm) in self.queue.tokens.iter().zip(&self.arms) {
+            name.store(arm.unwrap_or(Token::NONE).0, Ordering::SeqCst);
+        }
+    }
 }
 
 impl<T: AsFd + Send + Sync + 'static> Fd<T> {
@@ -74,10 +269,12 @@ impl<T: AsFd + Send + Sync + 'static> Fd<T> {
     /// `EPERM` for regular files, directories and devices like `/dev/null`, which are always ready and can't be watched; what
     /// `fstat` says.
     pub fn new(io: T) -> io::Result<Self> {
-        if !can_be_polled(io.as_fd())? {
+        let stat = status(io.as_fd())?;
+        if !can_be_polled(&stat) {
             return Err(io::Error::from_raw_os_error(libc::EPERM));
         }
-        Ok(Self { io, arms: Mutex::new(Vec::new()) })
+        let is_socket = stat.st_mode & libc::S_IFMT == libc::S_IFSOCK;
+        Ok(Self { io, is_socket, groups: Mutex::new(Vec::new()) })
     }
 
     /// The wrapped object.
@@ -85,59 +282,32 @@ impl<T: AsFd + Send + Sync + 'static> Fd<T> {
         &self.io
     }
 
-    /// Makes sure that there is an arm for this interest, and hooks the interest into its queue.
-    fn hook(&self, table: &mut PollTable<'_>, lanes: &Lanes) {
-        let exclusive = table.interest().contains(Events::EXCLUSIVE);
-        let mut interest = table.interest().conditions();
-        let mut arms = self.arms.lock();
-        let found = arms.iter().position(|arm| {
-            arm.lanes.is(lanes) && arm.exclusive == exclusive && (exclusive || arm.interest == interest)
-        });
-        match found {
-            Some(at) if arms[at].interest.contains(interest) => {
-                table.register_for_mask(&arms[at].shared.queue);
-            }
-            Some(at) => {
-                // The exclusive arm has to hear more: a new arm with both masks, on the same queue.
-                interest |= arms[at].interest;
-                let arm = &mut arms[at];
-                match arm.lane.arm(self.raw(), interest, Fallen::Watched, arm.shared.clone()) {
-                    Ok(token) => {
-                        arm.lane.disarm(arm.token, None);
-                        (arm.token, arm.interest) = (token, interest);
-                        table.register_for_mask(&arm.shared.queue);
-                    }
-                    Err(error) => table.refuse(error),
-                }
-            }
+    /// Makes sure that there are arms for this interest, and hooks the interest into the queue.
+    fn hook(&self, table: &mut PollTable<'_>, lanes: &Lanes) -> io::Result<()> {
+        let interest = table.interest().conditions();
+        let mut groups = self.groups.lock();
+        let at = match groups.iter().position(|group| group.lanes.is(lanes)) {
+            Some(at) => at,
             None => {
-                self.drop_idle_arms(&mut arms);
-                let shared = Arc::new(ArmQueue { queue: WaitQueue::new() });
-                let armed = lanes.here().and_then(|lane| {
-                    let token = lane.arm(self.raw(), interest, Fallen::Watched, shared.clone())?;
-                    Ok((lane, token))
-                });
-                match armed {
-                    Ok((lane, token)) => {
-                        table.register_for_mask(&shared.queue);
-                        arms.push(Arm { interest, exclusive, shared, lanes: lanes.clone(), lane, token });
-                    }
-                    Err(error) => table.refuse(error),
-                }
+                let queue = Queue {
+                    hooks: WaitQueue::new(),
+                    tokens: [const { AtomicU64::new(Token::NONE.0) }; 3],
+                    everybody: AtomicBool::new(false),
+                    is_socket: self.is_socket,
+                };
+                let (lane, queue) = (lanes.here()?, Arc::new(queue));
+                groups.push(Group { lanes: lanes.clone(), lane, queue, arms: [None; 3] });
+                groups.len() - 1
             }
+        };
+        let group = &mut groups[at];
+        let alone = group.queue.hooks.len() == usize::from(table.is_modifying());
+        group.arm_for(self.raw(), interest, alone)?;
+        if alone {
+            group.disarm_for(interest);
         }
-    }
-
-    /// Arms whose last hook went with a DEL or a MOD: given up when the next one is made, so that a mask that comes back at
-    /// once finds its arm, and masks that don't come back don't pile up.
-    fn drop_idle_arms(&self, arms: &mut Vec<Arm>) {
-        arms.retain(|arm| {
-            let used = !arm.shared.queue.is_empty();
-            if !used {
-                arm.lane.disarm(arm.token, None);
-            }
-            used
-        });
+        table.register(&group.queue.hooks);
+        Ok(())
     }
 
     fn raw(&self) -> RawFd {
@@ -160,47 +330,77 @@ impl<T: AsFd + Send + Sync + 'static> Fd<T> {
     }
 }
 
-/// Regular files, directories and the memory devices have no poll operation; epoll refuses them (fact 11).
-fn can_be_polled(fd: BorrowedFd<'_>) -> io::Result<bool> {
+/// What else doesn't hold if these don't: an arm watches all of a direction.
+fn with_companions(low: Events) -> Events {
+    let mut low = low;
+    if low.contains(Events::IN) {
+        low |= Events::RDNORM | Events::RDBAND;
+    }
+    if low.contains(Events::OUT) {
+        low |= Events::WRNORM | Events::WRBAND;
+    }
+    low
+}
+
+fn status(fd: BorrowedFd<'_>) -> io::Result<libc::stat> {
     let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
     // SAFETY: `stat` is large enough, and it is read only if the call filled it.
-    let stat = unsafe {
+    unsafe {
         if libc::fstat(fd.as_raw_fd(), stat.as_mut_ptr()) != 0 {
             return Err(io::Error::last_os_error());
         }
-        stat.assume_init()
-    };
-    Ok(match stat.st_mode & libc::S_IFMT {
+        Ok(stat.assume_init())
+    }
+}
+
+/// Regular files, directories and the memory devices have no poll operation; epoll refuses them (fact 11).
+fn can_be_polled(stat: &libc::stat) -> bool {
+    match stat.st_mode & libc::S_IFMT {
         libc::S_IFREG | libc::S_IFDIR => false,
         // mem, null, port, zero, full, urandom (Linux: Documentation/admin-guide/devices.txt); random and kmsg can be polled.
         libc::S_IFCHR if libc::major(stat.st_rdev) == 1 => {
             !matches!(libc::minor(stat.st_rdev), 1 | 3 | 4 | 5 | 7 | 9)
         }
         _ => true,
-    })
+    }
 }
 
 impl<T: AsFd + Send + Sync + 'static> fmt::Debug for Fd<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fd").field("fd", &self.raw()).field("arms", &self.arms.lock().len()).finish()
+        let arms: usize = self.groups.lock().iter().map(|group| group.arms.iter().flatten().count()).sum();
+        f.debug_struct("Fd").field("fd", &self.raw()).field("arms", &arms).finish()
     }
 }
 
 impl<T: AsFd + Send + Sync + 'static> Source for Fd<T> {
     fn poll(&self, table: &mut PollTable<'_>) -> Events {
-        if let Some(lanes) = table.lanes() {
-            self.hook(table, lanes);
+        if let Some(lanes) = table.lanes()
+            && let Err(error) = self.hook(table, lanes)
+        {
+            table.refuse(error);
         }
         let conditions = table.interest().conditions();
         let level = self.level(conditions);
         let low = conditions - level;
         if !low.is_empty() {
             // A feed that can't watch a level that is up has to hear that it is down.
-            for arm in self.arms.lock().iter() {
-                arm.lane.rearm(arm.token, low);
+            for group in self.groups.lock().iter() {
+                for token in group.arms.iter().flatten() {
+                    group.lane.rearm(*token, with_companions(low));
+                }
             }
         }
         level
+    }
+
+    fn catch_up(&self, lanes: &Lanes) {
+        let armed =
+            self.groups.lock().iter().find(|group| group.lanes.is(lanes)).map(|group| group.lane.clone());
+        // Not armed yet: what others wait for stands before this all the same.
+        if let Some(lane) = armed.or_else(|| lanes.here().ok()) {
+            // Without memory to submit with: it is made up for by the next wait.
+            let _put_off = lane.catch_up();
+        }
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -211,8 +411,13 @@ impl<T: AsFd + Send + Sync + 'static> Source for Fd<T> {
 impl<T: AsFd + Send + Sync + 'static> Drop for Fd<T> {
     /// An arm pins the file: it ends first, so that the close that follows is felt at once.
     fn drop(&mut self) {
-        for arm in std::mem::take(&mut *self.arms.lock()) {
-            arm.lane.disarm_now(arm.token);
+        for group in std::mem::take(&mut *self.groups.lock()) {
+            // What happened before this was heard.
+            let _put_off = group.lane.catch_up();
+            for token in group.arms.into_iter().flatten() {
+                group.lane.disarm_now(token);
+            }
+            group.queue.hooks.retire();
         }
     }
 }

@@ -2,9 +2,13 @@
 //!
 //! An [`Eventpoll`] holds interests in [`Source`]s and tells which of them are ready: level-triggered, edge-triggered,
 //! one-shot or exclusive, with any number of threads waiting, and instances that watch instances. It behaves as Linux's
-//! epoll does and never calls it. What it takes for a source needs no descriptor: a [`Counter`] lives in memory, and a
-//! [`WaitQueue`] with a `poll` method is all it takes to write another. Descriptors are sources through [`Fd`] (exact) and
-//! [`CachedFd`] (for a runtime), fed by io_uring or `poll(2)` through [`Lanes`].
+//! epoll does and never calls it. What it takes for a source needs no descriptor: a [`Counter`] (eventfd), a [`Timer`]
+//! (timerfd) and the two ends of a [`channel()`] (a pipe) live in memory, and a [`WaitQueue`] with a `poll` method is all it takes
+//! to write another: [`WaitQueue`] shows the smallest, [`examples/own_source.rs`][own] a whole program. Descriptors are sources
+//! through [`Fd`] (exact) and [`CachedFd`] (for a runtime), fed by io_uring, Linux AIO
+//! or `poll(2)` through [`Lanes`].
+//!
+//! [own]: https://github.com/egret-rs/egret/blob/main/reactor/examples/own_source.rs
 //!
 //! The crate is synchronous: no futures, no tasks, no protocols.
 //!
@@ -37,6 +41,7 @@
 //! | topology   | `eventpoll::topology` | which instance watches which                                 |
 //! | control    | `eventpoll`       | interest tree, delivery; an outer instance's before an inner one's |
 //! | source     | a source's own    | its state: released before it wakes its queue                    |
+//! | clock      | `timer::clock`    | which timers have to be told, and when                           |
 //! | arm        | `fd`, `cached`    | where a descriptor is armed                                      |
 //! | lane       | `lane`            | a lane's arms; held while completions are published              |
 //! | wait queue | `wait_queue`      | the hooks of a source; an inner instance's before an outer one's |
@@ -51,6 +56,7 @@
 
 #[cfg(not(egret_loom))]
 mod cached;
+mod channel;
 mod counter;
 mod eventpoll;
 mod events;
@@ -66,10 +72,13 @@ mod parker;
 mod seat;
 mod source;
 mod sync;
+#[cfg(not(egret_loom))]
+mod timer;
 mod wait_queue;
 
 #[cfg(not(egret_loom))]
 pub use cached::{CachedFd, Readiness};
+pub use channel::{Receiver, Sender, TryRecvError, TrySendError, channel};
 pub use counter::Counter;
 pub use eventpoll::{Dump, Eventpoll, InterestDump, Woken, max_watches, set_max_watches, watches};
 pub use events::{Event, Events};
@@ -82,4 +91,6 @@ pub use lane::{Lane, LaneGuard, Lanes};
 pub use source::{AsSource, PollTable, Source};
 #[doc(hidden)]
 pub use source::{Nested, Probe};
+#[cfg(not(egret_loom))]
+pub use timer::Timer;
 pub use wait_queue::WaitQueue;

@@ -43,6 +43,12 @@ pub trait Source: Send + Sync + 'static {
     fn nested(&self) -> Option<Nested> {
         None
     }
+
+    /// Takes in what the feed has told of up to now, before an interest in this source changes. Not for implementors outside
+    /// this crate.
+    #[cfg(not(egret_loom))]
+    #[doc(hidden)]
+    fn catch_up(&self, _lanes: &crate::Lanes) {}
 }
 
 /// The readiness of a source that remembers it: no code of a user's runs when it is asked.
@@ -90,10 +96,9 @@ pub struct PollTable<'a> {
 /// An ADD or a MOD in progress.
 struct Hooking<'a> {
     item: &'a Arc<Item>,
-    /// MOD: hooks stay where they are, unless the source has to move them.
+    /// MOD: hooks stay where they are.
     modifying: bool,
     added: Vec<Arc<dyn Hooked>>,
-    left: Vec<Arc<dyn Hooked>>,
     error: Option<io::Error>,
 }
 
@@ -116,7 +121,7 @@ impl<'a> PollTable<'a> {
         modifying: bool,
         graveyard: &'a mut Vec<Arc<dyn Source>>,
     ) -> Self {
-        let hooking = Hooking { item, modifying, added: Vec::new(), left: Vec::new(), error: None };
+        let hooking = Hooking { item, modifying, added: Vec::new(), error: None };
         Self { interest, hooking: Some(hooking), graveyard }
     }
 
@@ -135,18 +140,10 @@ impl<'a> PollTable<'a> {
         }
     }
 
-    /// The same for a source that keeps a queue for each mask: an interest whose mask has changed moves over.
+    /// Whether this is the poll of a MOD.
     #[cfg(not(egret_loom))]
-    pub(crate) fn register_for_mask(&mut self, queue: &WaitQueue) {
-        let exclusive = self.interest.contains(Events::EXCLUSIVE);
-        let Some(hooking) = &mut self.hooking else { return };
-        if hooking.modifying {
-            if hooking.item.is_hooked(&queue.shared()) {
-                return;
-            }
-            hooking.left = hooking.item.queues();
-        }
-        hooking.hook(queue.shared(), exclusive);
+    pub(crate) fn is_modifying(&self) -> bool {
+        self.hooking.as_ref().is_some_and(|hooking| hooking.modifying)
     }
 
     /// The mask of the interest that asks, with its modes. A source may use it to look no further than needed.
@@ -173,11 +170,8 @@ impl<'a> PollTable<'a> {
     }
 
     pub(crate) fn finish(self) -> Finished {
-        self.hooking.map_or_else(Finished::default, |hooking| Finished {
-            added: hooking.added,
-            left: hooking.left,
-            error: hooking.error,
-        })
+        self.hooking
+            .map_or_else(Finished::default, |hooking| Finished { added: hooking.added, error: hooking.error })
     }
 }
 
@@ -186,8 +180,6 @@ impl<'a> PollTable<'a> {
 pub(crate) struct Finished {
     /// Queues that hold the hook now.
     pub(crate) added: Vec<Arc<dyn Hooked>>,
-    /// Queues that it has moved away from.
-    pub(crate) left: Vec<Arc<dyn Hooked>>,
     /// Why it was refused.
     pub(crate) error: Option<io::Error>,
 }

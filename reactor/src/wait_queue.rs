@@ -129,6 +129,11 @@ impl WaitQueue {
         self.wake_with(key, &mut Wakes::new(None));
     }
 
+    /// [`wake`](WaitQueue::wake) for what concerns everybody, as the end of a stream: exclusive hooks don't end the walk.
+    pub fn wake_all(&self, key: Events) {
+        self.queue.wake_all(key, &mut Wakes::new(None));
+    }
+
     pub(crate) fn wake_with(&self, key: Events, wakes: &mut Wakes<'_>) {
         self.queue.wake_with(key, wakes);
     }
@@ -136,6 +141,12 @@ impl WaitQueue {
     /// Whether nobody watches.
     pub fn is_empty(&self) -> bool {
         self.queue.hooks.lock().head.is_none()
+    }
+
+    /// How many hooks there are.
+    #[cfg(not(egret_loom))]
+    pub(crate) fn len(&self) -> usize {
+        self.queue.hooks.lock().len()
     }
 
     pub(crate) fn shared(&self) -> Arc<dyn Hooked> {
@@ -177,6 +188,14 @@ impl Queue {
         }
     }
 
+    /// The walk that ignores exclusivity (fact 103).
+    fn wake_all(&self, key: Events, wakes: &mut Wakes<'_>) {
+        let hooks = self.hooks.lock();
+        for hook in hooks.head.iter().chain(&hooks.tail) {
+            Item::ready_callback(&hook.item, key, wakes);
+        }
+    }
+
     /// The source goes away (the kernel's POLLFREE): every hook is let go of and its item told; no hook is taken any more.
     pub(crate) fn retire(&self) {
         let (head, tail) = {
@@ -186,6 +205,14 @@ impl Queue {
         };
         for hook in head.into_iter().chain(tail) {
             Item::source_gone(&hook.item);
+        }
+    }
+
+    /// Calls `found` with the item of every hook, under the queue's lock.
+    pub(crate) fn each_item(&self, mut found: impl FnMut(&Arc<Item>)) {
+        let hooks = self.hooks.lock();
+        for hook in hooks.head.iter().chain(&hooks.tail) {
+            found(&hook.item);
         }
     }
 

@@ -5,9 +5,9 @@
 //! watched is known only under the control lock; an ADD that learns it there lets go and begins again from the outside:
 //!
 //! ```text
-//!   nested ───────────────────────────────► topology ──► paths ──► control ──► EEXIST, ENOSPC, paths' verdict ──► hook, poll
-//!   other ──► control ── not watched ─────────────────────────────────────────────────────────────────────────┘
-//!                └────── watched: let go ──► topology ──► paths ──► control ──► …
+//!   nested ───────────────────────────────► topology ──► paths below ──► control ──► EEXIST, ENOSPC, verdict ──► hook, poll
+//!   other ──► control ── not watched ──────────────────────────────────► EEXIST, ENOSPC ──► hook, poll
+//!                └────── watched: let go ──► topology ──► control ──► EEXIST, ENOSPC ──► hook, poll ──► paths of this source
 //! ```
 
 use super::item::{Item, Key, Panic};
@@ -73,7 +73,7 @@ impl Inner {
     ) -> io::Result<()> {
         self.ready.check_process()?;
         let nested = source.nested();
-        if nested.as_ref().is_some_and(|inner| inner.id == self.id) {
+        if self.is(nested.as_ref()) {
             return Err(errno(libc::EINVAL));
         }
         if interest.contains(Events::EXCLUSIVE)
@@ -81,6 +81,7 @@ impl Inner {
         {
             return Err(errno(libc::EINVAL));
         }
+        self.catch_up(source);
         let key = Key::new(source, tag);
         let mut graveyard = Vec::new();
         let mut panic = None;
@@ -95,7 +96,7 @@ impl Inner {
             let mut control = self.control.lock();
             if control.watched && admission.is_none() {
                 drop(control);
-                admission = Some(self.admit_source(&key, &mut guests));
+                admission = Some(self.admit_source());
                 control = self.control.lock();
             }
             control.reap(&self.ready);
@@ -112,10 +113,15 @@ impl Inner {
             control.interests.insert(key, Interest { item: item.clone(), nested, _watch: watch });
             let result = match item.poll_with(source, false, &mut graveyard) {
                 Ok((now, None)) => {
-                    if !now.is_empty() {
+                    // The hooks say who watches the source; those of instances were checked beforehand, from below.
+                    let checked = match &admission {
+                        Some(admission) if !nested => paths::check_source(&admission.graph, &item),
+                        _ => Ok(()),
+                    };
+                    if checked.is_ok() && !now.is_empty() {
                         self.ready.link(&item, &mut wakes);
                     }
-                    Ok(())
+                    checked
                 }
                 Ok((_, Some(error))) => Err(error),
                 Err(thrown) => {
@@ -138,6 +144,20 @@ impl Inner {
         result
     }
 
+    /// Whether an operation is about this instance itself: no such interest can be, and that is told first (fact 13).
+    fn is(&self, nested: Option<&Nested>) -> bool {
+        nested.is_some_and(|nested| nested.id == self.id)
+    }
+
+    /// What has happened before an interest changes is told under the old one: its event stands where it came, and none is
+    /// told of a source that was not watched yet.
+    fn catch_up(&self, source: &Arc<dyn Source>) {
+        #[cfg(not(egret_loom))]
+        source.catch_up(self.ready.lanes());
+        #[cfg(egret_loom)]
+        let _no_feed = source;
+    }
+
     /// # Errors
     /// `ELOOP`, if `inner` may not be watched by this instance.
     fn admit_instance(&self, inner: &Nested, guests: &mut Vec<Instance>) -> io::Result<Admission> {
@@ -149,16 +169,13 @@ impl Inner {
     }
 
     /// This instance is watched, or was.
-    fn admit_source(&self, key: &Key, guests: &mut Vec<Instance>) -> Admission {
+    fn admit_source(&self) -> Admission {
         let graph = topology::lock();
-        let paths = if graph.is_watched(self.id) {
-            paths::check_source(&graph, self.id, key.source, guests)
-        } else {
+        if !graph.is_watched(self.id) {
             // Nobody can begin to watch while the topology is locked.
             self.control.lock().watched = false;
-            Ok(())
-        };
-        Admission { graph, edge: None, paths }
+        }
+        Admission { graph, edge: None, paths: Ok(()) }
     }
 
     pub(super) fn modify(
@@ -169,9 +186,10 @@ impl Inner {
         data: u64,
     ) -> io::Result<()> {
         self.ready.check_process()?;
-        if interest.contains(Events::EXCLUSIVE) {
+        if interest.contains(Events::EXCLUSIVE) || self.is(source.nested().as_ref()) {
             return Err(errno(libc::EINVAL));
         }
+        self.catch_up(source);
         let mut graveyard = Vec::new();
         let mut wakes = Wakes::new(None);
         let mut panic = None;
@@ -204,7 +222,12 @@ impl Inner {
 
     pub(super) fn remove(&self, source: &Arc<dyn Source>, tag: u64) -> io::Result<()> {
         self.ready.check_process()?;
-        let mut topology = source.nested().map(|inner| (inner, topology::lock()));
+        let nested = source.nested();
+        if self.is(nested.as_ref()) {
+            return Err(errno(libc::EINVAL));
+        }
+        self.catch_up(source);
+        let mut topology = nested.map(|inner| (inner, topology::lock()));
         let mut control = self.control.lock();
         control.reap(&self.ready);
         let found = control.interests.remove(&Key::new(source, tag));

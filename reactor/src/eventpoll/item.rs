@@ -4,7 +4,7 @@
 //! |--------------|-------------------------------------------------|------------------------------|
 //! | `mask`       | MOD, with control and list lock; one-shot firing, with control lock | callbacks, with list lock; scan, with control lock |
 //! | `data`       | ADD and MOD, with control lock                  | scan, with control lock      |
-//! | `queues`     | ADD, MOD and DEL, with control lock             | the same                     |
+//! | `queues`     | ADD and DEL, with control lock                  | the same                     |
 //! | `linked`     | with list lock; by the scan with control lock alone | with list lock; callbacks don't look while a scan runs |
 //! | `overflowed` | with list lock                                  | with list lock               |
 //! | `dead`       | with list lock                                  | scan, anywhere               |
@@ -69,11 +69,6 @@ pub(crate) struct Item {
     pub(crate) key: Key,
     source: Weak<dyn Source>,
     queues: Mutex<Vec<Arc<dyn Hooked>>>,
-}
-
-/// Whether two references are to one queue. (Of a reference to a trait object only the address tells.)
-fn same(a: &Arc<dyn Hooked>, b: &Arc<dyn Hooked>) -> bool {
-    std::ptr::addr_eq(Arc::as_ptr(a), Arc::as_ptr(b))
 }
 
 impl fmt::Debug for Item {
@@ -209,7 +204,7 @@ impl Item {
         polled.map(|now| now & mask.conditions())
     }
 
-    /// ADD's and MOD's poll: installs hooks (ADD), or moves them if the source wants them elsewhere (MOD).
+    /// ADD's and MOD's poll. ADD's installs hooks; MOD's leaves them where they are (fact 71).
     pub(crate) fn poll_with(
         self: &Arc<Self>,
         source: &Arc<dyn Source>,
@@ -219,28 +214,22 @@ impl Item {
         let mask = self.mask();
         let mut table = PollTable::hooking(self, mask, modifying, graveyard);
         let polled = catch_unwind(AssertUnwindSafe(|| source.poll(&mut table)));
-        let Finished { added, left, error } = table.finish();
-        {
-            let mut queues = self.queues.lock();
-            for queue in &left {
-                queues.retain(|other| !same(other, queue));
-            }
-            queues.extend(added);
-        }
-        for queue in left {
-            queue.queue().unhook(self);
-        }
+        let Finished { added, error } = table.finish();
+        self.queues.lock().extend(added);
         polled.map(|now| (now & mask.conditions(), error))
     }
 
-    /// Whether the item's hook stands in that queue.
-    pub(crate) fn is_hooked(&self, queue: &Arc<dyn Hooked>) -> bool {
-        self.queues.lock().iter().any(|other| same(other, queue))
-    }
-
-    /// The queues that hold the item's hook.
-    pub(crate) fn queues(&self) -> Vec<Arc<dyn Hooked>> {
-        self.queues.lock().clone()
+    /// Calls `found` with every item of the same source that stands in a queue with this one, itself among them; with one that
+    /// stands in several, several times.
+    pub(super) fn each_neighbour(&self, mut found: impl FnMut(&Arc<Item>)) {
+        let queues = self.queues.lock().clone();
+        for queue in queues {
+            queue.queue().each_item(|item| {
+                if item.key.source == self.key.source {
+                    found(item);
+                }
+            });
+        }
     }
 
     /// Takes the hook out of every queue. After it returns no callback of this item runs.
@@ -255,17 +244,21 @@ impl Item {
     /// walk may stop here.
     pub(crate) fn ready_callback(self: &Arc<Self>, key: Events, wakes: &mut Wakes<'_>) -> bool {
         let pumping = wakes.is_pumping(&self.ready);
-        if pumping && !self.exclusive {
-            // The thread that pumps publishes its whole batch at once, under one lock.
+        if pumping && !self.ready.maybe_watched() {
+            // The thread that pumps publishes its whole batch at once, under one lock. Not if others watch: they have to hear
+            // of it in the order of events.
             wakes.put_off(self, key);
-            return true;
+            return self.exclusive && {
+                let lists = self.ready.lock();
+                self.accepts(&lists, key) && self.consumes(&lists, key)
+            };
         }
         let mut lists = self.ready.lock();
         if !self.accepts(&lists, key) {
             return false;
         }
         lists.publish(self);
-        let someone_waits = pumping || lists.waiters.anyone_parked();
+        let consumes = self.exclusive && self.consumes(&lists, key);
         if !pumping && let Some(parker) = lists.waiters.wake_one() {
             wakes.push(parker);
         }
@@ -274,13 +267,15 @@ impl Item {
         if watched {
             self.ready.pollers().wake_with(Events::IN, wakes);
         }
-        if !self.exclusive {
-            return true;
-        }
-        // Fact 99: the direction has to be unambiguous.
+        consumes
+    }
+
+    /// Whether an exclusive walk may stop here (fact 99): somebody waits, and the direction is unambiguous. A thread that is
+    /// only passing by, on its way to look, is none that waits; one that slept in the feed and came back for this is.
+    fn consumes(&self, lists: &Lists, key: Events) -> bool {
         let in_out = key & (Events::IN | Events::OUT);
         let unambiguous = in_out != (Events::IN | Events::OUT) && self.mask().contains(in_out);
-        someone_waits && (in_out.is_empty() || unambiguous)
+        lists.waiters.anyone_parked() && (in_out.is_empty() || unambiguous)
     }
 
     /// A disarmed item hears nothing (fact 48); a key that names nothing of interest is passed over (fact 47).

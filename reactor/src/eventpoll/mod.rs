@@ -86,21 +86,22 @@ impl Eventpoll {
     /// Makes an instance that is fed by these lanes.
     #[cfg(not(egret_loom))]
     pub fn with_lanes(lanes: &crate::Lanes) -> Self {
-        Self::over(Ready::new(lanes.clone()))
+        Self::over(|id| Ready::new(id, lanes.clone()))
     }
 
     /// Makes an instance for a model: without a feed.
     #[cfg(egret_loom)]
     pub fn new() -> io::Result<Self> {
-        Ok(Self::over(Ready::new()))
+        Ok(Self::over(Ready::new))
     }
 
-    fn over(ready: Ready) -> Self {
+    fn over(ready: impl FnOnce(topology::Id) -> Ready) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let inner = Arc::new(Inner {
-            ready: Arc::new(ready),
+            ready: Arc::new(ready(id)),
             control: Mutex::new(Control::default()),
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            id,
             busy_poll: AtomicU64::new(0),
         });
         inner.ready.belongs_to(&inner);
@@ -210,13 +211,22 @@ fn errno(code: i32) -> io::Error {
 /// An instance is a source: readable while something on its ready list is.
 impl Source for Inner {
     fn poll(&self, table: &mut PollTable<'_>) -> Events {
-        self.ready.lock().set_watched();
+        self.ready.set_watched();
         table.register(self.ready.pollers());
         self.readiness(table.graveyard())
     }
 
     fn nested(&self) -> Option<Nested> {
         Some(Nested { id: self.id, instance: self.ready.instance() })
+    }
+
+    /// What it holds may be fed by any lane; those of a thread that is alone are one.
+    #[cfg(not(egret_loom))]
+    fn catch_up(&self, lanes: &crate::Lanes) {
+        if let Ok(lane) = lanes.here() {
+            // Without memory to submit with: it is made up for by the next wait.
+            let _put_off = lane.catch_up();
+        }
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -239,8 +249,8 @@ impl Drop for Inner {
         }
         let lists = self.ready.lock().close();
         drop(lists);
-        // Items that a callback still holds keep the queue alive: its hooks are told now, not when it is freed.
-        self.ready.pollers().wake(Events::IN);
+        // Items that a callback still holds keep the queue alive: its hooks are told now, not when it is freed. Those who
+        // watch hear nothing: the interest vanishes as with any source, and the kernel takes it out before it wakes.
         self.ready.pollers().retire();
     }
 }

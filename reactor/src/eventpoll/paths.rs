@@ -5,23 +5,25 @@
 //! watched) costs nothing above it and is not limited.
 //!
 //! The check runs at an ADD of an instance, for every source below it, and at an ADD of a source to an instance that is
-//! watched; both hold the topology lock. `watched` in an instance's control block says that the second kind has to: it is
-//! set under that instance's control lock when the check of the first kind looks at it, so an ADD of a source either is
-//! seen by that look or sees the mark.
+//! watched; both hold the topology lock. Who watches a source is read from the hooks in its queues, as the kernel does; so
+//! the check costs what the sources below and their hooks are, whatever else the process holds. (A source that hooks its
+//! watchers into queues that have none in common, as an [`Fd`](crate::Fd) does with those that come through different
+//! [`Lanes`](crate::Lanes), is counted for each alone.)
+//!
+//! `watched` in an instance's control block says that an ADD of a source has to be checked: it is set under that instance's
+//! control lock when an ADD of an instance looks at it, so an ADD of a source either is seen by that look or sees the mark.
 
-use super::item::Key;
+use super::control::Control;
+use super::item::Item;
 use super::topology::{Graph, Id, Ways};
 use super::{Instance, errno};
-use crate::sync::Weak;
-use std::collections::HashMap;
+use crate::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::io;
 
 /// How many chains of one, two, … instances over a source there may be (the kernel's `path_limits`; it does not
 /// enforce the first).
 const LIMITS: Ways = [usize::MAX, 500, 100, 50, 10];
-
-/// A source and the instances over it that are watched, once for each interest.
-type Leaves = HashMap<usize, Vec<Id>>;
 
 /// Checks the sources below `inner`, which somebody has just begun to watch in `graph`. `guests` takes references to
 /// instances, to be dropped after the topology lock.
@@ -29,40 +31,36 @@ type Leaves = HashMap<usize, Vec<Id>>;
 /// # Errors
 /// `EINVAL` if a source below it has too many paths.
 pub(super) fn check_instance(graph: &Graph, inner: Id, guests: &mut Vec<Instance>) -> io::Result<()> {
-    let below = graph.below(inner);
-    let mut leaves = Leaves::new();
-    let mut elsewhere = Leaves::new();
-    for (id, instance) in graph.watched() {
-        let Some(instance) = instance.upgrade() else { continue };
-        let leaves = if below.contains(&id) { &mut leaves } else { &mut elsewhere };
-        instance.leaves(|source| leaves.entry(source).or_default().push(id));
-        guests.push(instance);
-    }
     let mut known = HashMap::new();
-    for (source, mut over) in leaves {
-        over.extend(elsewhere.remove(&source).into_iter().flatten());
-        check(graph, &over, &mut known)?;
+    let mut seen = HashSet::new();
+    for id in graph.below(inner) {
+        let Some(instance) = graph.instance(id) else { continue };
+        let leaves = instance.control.lock().leaves();
+        guests.push(instance);
+        for item in leaves {
+            if seen.insert(item.key.source) {
+                check(graph, &watchers(&item), &mut known)?;
+            }
+        }
     }
     Ok(())
 }
 
-/// Checks a source that `outer`, which is watched, is about to watch once more.
+/// Checks a source that an instance which is watched has just hooked into.
 ///
 /// # Errors
-/// `EINVAL` if the source has too many paths then.
-pub(super) fn check_source(
-    graph: &Graph,
-    outer: Id,
-    source: usize,
-    guests: &mut Vec<Instance>,
-) -> io::Result<()> {
-    let mut over = vec![outer];
-    for (id, instance) in graph.watched() {
-        let Some(instance) = Weak::upgrade(instance) else { continue };
-        over.extend(std::iter::repeat_n(id, instance.interests_in(source)));
-        guests.push(instance);
-    }
-    check(graph, &over, &mut HashMap::new())
+/// `EINVAL` if the source has too many paths now.
+pub(super) fn check_source(graph: &Graph, item: &Arc<Item>) -> io::Result<()> {
+    check(graph, &watchers(item), &mut HashMap::new())
+}
+
+/// The instances that watch this item's source, once for each interest.
+fn watchers(item: &Arc<Item>) -> Vec<Id> {
+    let mut found = HashMap::new();
+    item.each_neighbour(|other| {
+        found.insert(Arc::as_ptr(other), other.ready().id());
+    });
+    found.into_values().collect()
 }
 
 fn check(graph: &Graph, over: &[Id], known: &mut HashMap<Id, Ways>) -> io::Result<()> {
@@ -77,28 +75,23 @@ fn check(graph: &Graph, over: &[Id], known: &mut HashMap<Id, Ways>) -> io::Resul
     if within { Ok(()) } else { Err(errno(libc::EINVAL)) }
 }
 
-impl super::Inner {
-    /// Names the source of every interest, by address, that is no instance; from here on this one counts as watched.
-    fn leaves(&self, mut name: impl FnMut(usize)) {
-        let mut control = self.control.lock();
-        control.watched = true;
-        control.graphed = true;
-        for (key, interest) in &control.interests {
-            if !interest.nested {
-                name(key.source);
-            }
-        }
-    }
-
-    fn interests_in(&self, source: usize) -> usize {
-        let of_source = Key { source, tag: 0 }..=Key { source, tag: u64::MAX };
-        self.control.lock().interests.range(of_source).count()
+impl Control {
+    /// The interests whose source is no instance; from here on this instance counts as watched.
+    fn leaves(&mut self) -> Vec<Arc<Item>> {
+        self.watched = true;
+        self.graphed = true;
+        self.interests
+            .values()
+            .filter(|interest| !interest.nested)
+            .map(|interest| interest.item.clone())
+            .collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::Weak;
 
     #[test]
     fn each_length_has_its_limit() {

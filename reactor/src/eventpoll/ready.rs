@@ -12,18 +12,22 @@
 //! they are linked. Closing empties the lists and makes callbacks pass by, which breaks that circle.
 
 use super::item::Item;
+use super::topology::Id;
 use super::waiters::{Outcome, Waiters};
 use super::{Inner, Instance};
 use crate::events::Events;
 use crate::parker::{Parker, Wakes};
-use crate::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use crate::sync::{Arc, AtomicBool, Mutex, MutexGuard, OnceLock, Ordering, Weak};
 use crate::wait_queue::WaitQueue;
 use std::collections::VecDeque;
 
 pub(crate) struct Ready {
+    id: Id,
     lists: Mutex<Lists>,
     /// Other instances that watch this one (the kernel's `poll_wait`).
     pollers: WaitQueue,
+    /// A copy of `Lists::watched` that can be read without the lock, and may be late.
+    maybe_watched: AtomicBool,
     instance: OnceLock<Weak<Inner>>,
     #[cfg(not(egret_loom))]
     lanes: crate::lane::Lanes,
@@ -73,18 +77,26 @@ pub(super) enum Step {
 
 impl Ready {
     #[cfg(not(egret_loom))]
-    pub(super) fn new(lanes: crate::lane::Lanes) -> Self {
+    pub(super) fn new(id: Id, lanes: crate::lane::Lanes) -> Self {
         Self {
+            id,
             lists: Mutex::new(Lists::default()),
             pollers: WaitQueue::new(),
+            maybe_watched: AtomicBool::new(false),
             instance: OnceLock::new(),
             lanes,
         }
     }
 
     #[cfg(egret_loom)]
-    pub(super) fn new() -> Self {
-        Self { lists: Mutex::new(Lists::default()), pollers: WaitQueue::new(), instance: OnceLock::new() }
+    pub(super) fn new(id: Id) -> Self {
+        Self {
+            id,
+            lists: Mutex::new(Lists::default()),
+            pollers: WaitQueue::new(),
+            maybe_watched: AtomicBool::new(false),
+            instance: OnceLock::new(),
+        }
     }
 
     #[cfg(not(egret_loom))]
@@ -95,6 +107,11 @@ impl Ready {
     pub(super) fn belongs_to(&self, instance: &Instance) {
         // The first and only call: nothing to do if it were repeated.
         let _ = self.instance.set(Arc::downgrade(instance));
+    }
+
+    /// The instance's number.
+    pub(super) fn id(&self) -> Id {
+        self.id
     }
 
     /// The instance that this is a half of.
@@ -120,6 +137,20 @@ impl Ready {
 
     pub(crate) fn pollers(&self) -> &WaitQueue {
         &self.pollers
+    }
+
+    /// Another instance begins to watch this one.
+    pub(super) fn set_watched(&self) {
+        let mut lists = self.lock();
+        if !lists.watched {
+            lists.watched = true;
+            self.maybe_watched.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether somebody watches this instance, as far as this thread has heard.
+    pub(super) fn maybe_watched(&self) -> bool {
+        self.maybe_watched.load(Ordering::Relaxed)
     }
 
     /// Takes buried items out of the interest tree now if the control lock is free; if not, its holder does it later.
@@ -272,10 +303,6 @@ impl Lists {
 
     pub(crate) fn is_watched(&self) -> bool {
         self.watched
-    }
-
-    pub(super) fn set_watched(&mut self) {
-        self.watched = true;
     }
 
     /// An accepted callback: onto the ready list, or onto the overflow list while a scan runs; once at most.

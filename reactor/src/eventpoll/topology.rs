@@ -7,7 +7,7 @@
 //! Only instances are in it, and only those that watch one or are watched. [`super::paths`] combines it with the sources at
 //! the leaves.
 
-use super::Inner;
+use super::{Inner, Instance};
 use crate::sync::{Mutex, MutexGuard, Weak};
 use std::collections::HashMap;
 use std::io;
@@ -132,12 +132,8 @@ impl Graph {
         found
     }
 
-    /// The instances that are watched by others.
-    pub(super) fn watched(&self) -> impl Iterator<Item = (Id, &Weak<Inner>)> {
-        self.nodes
-            .iter()
-            .filter(|(_, node)| !node.watched_by.is_empty())
-            .map(|(id, node)| (*id, &node.instance))
+    pub(super) fn instance(&self, id: Id) -> Option<Instance> {
+        self.nodes.get(&id)?.instance.upgrade()
     }
 
     pub(super) fn is_watched(&self, id: Id) -> bool {
@@ -248,8 +244,6 @@ mod tests {
         let mut below = graph.below(2);
         below.sort_unstable();
         assert_eq!(below, [2, 3, 4]);
-        let mut watched: Vec<_> = graph.watched().map(|(id, _)| id).collect();
-        watched.sort_unstable();
-        assert_eq!(watched, [3, 4]);
+        assert!(graph.is_watched(3) && !graph.is_watched(1));
     }
 }

@@ -66,7 +66,8 @@ impl Eventpoll {
     /// * `timeout`: `None` waits for ever, zero looks once without blocking, anything else is turned into a deadline at
     ///   entry. The wait may end late (a timer tick) but never early. Deadlines beyond what the clock can say count as
     ///   "for ever".
-    /// * Returns `Ok(0)` only if the timeout passed, or if the wait was ended by [`notify_one`](Eventpoll::notify_one).
+    /// * Returns `Ok(0)` only if the timeout passed, or if the wait was ended by [`notify_one`](Eventpoll::notify_one) or, for the
+    ///   owner of a lane, by [`Lane::interrupt`](crate::Lane::interrupt).
     ///
     /// Of several waiting threads the one that came last is woken first; each event is given to one of them, except that
     /// level-triggered interests come up again as long as they are ready.

@@ -6,12 +6,15 @@
 //! | feed    | how                                             | edges                 |
 //! |---------|-------------------------------------------------|-----------------------|
 //! | [`uring`] | io_uring multishot poll                       | every arrival         |
+//! | [`aio`]   | Linux AIO's `IOCB_CMD_POLL`, one-shot         | not-ready to ready    |
 //! | [`poll`]  | `poll(2)` over everything that is armed, O(n) | not-ready to ready    |
 //!
-//! `aio` (`IOCB_CMD_POLL`) has its name reserved in [`FeedChoice`] and [`FeedKind`].
+//! What "not-ready to ready" promises is told in [`watch`].
 
+pub(crate) mod aio;
 pub(crate) mod poll;
 pub(crate) mod uring;
+mod watch;
 
 use crate::events::Events;
 use std::fmt;
@@ -45,6 +48,8 @@ pub(crate) struct Completion {
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disarmed {
+    /// Its token is free, and the kernel doesn't hold the descriptor.
+    Done,
     /// Its token is free. A thread that was blocked at that moment (this is its round) may still hold the descriptor.
     Now {
         /// For [`Feed::unpinned`].
@@ -89,8 +94,8 @@ pub(crate) trait Feed: Send + Sync + fmt::Debug {
     /// Hands over what was put off.
     fn submit(&self) -> io::Result<()>;
 
-    /// Takes the answers that are there, without blocking.
-    fn harvest(&self, completions: &mut Vec<Completion>) -> io::Result<()>;
+    /// Takes the answers that are there, without blocking. True if a thread that blocks now has to come back.
+    fn harvest(&self, completions: &mut Vec<Completion>) -> io::Result<bool>;
 
     /// Hands over what was put off, and blocks until there is an answer, at most for `timeout`.
     fn block(&self, timeout: Option<Duration>) -> io::Result<()>;
@@ -100,6 +105,12 @@ pub(crate) trait Feed: Send + Sync + fmt::Debug {
 
     /// Whether giving up the processor once before blocking pays.
     fn rests(&self) -> bool;
+
+    /// Whether every arrival is an answer of its own, in the order they came. Then it pays to take in what is there before an
+    /// interest changes.
+    fn counts_arrivals(&self) -> bool {
+        false
+    }
 }
 
 /// Which feed is wanted.
@@ -107,12 +118,13 @@ pub(crate) trait Feed: Send + Sync + fmt::Debug {
 /// Parses from and prints as `auto`, `uring`, `aio`, `poll`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FeedChoice {
-    /// What `EGRET_FEED` says; if it says nothing, the first that can be had of uring and poll.
+    /// What `EGRET_FEED` says; if it says nothing, the first that can be had of uring, aio and poll.
     #[default]
     Auto,
     /// io_uring (Linux 6.0 and later, where it is allowed).
     Uring,
-    /// Linux AIO poll. Reserved: asking for it is an error for now.
+    /// Linux AIO's poll (Linux 4.19 and later): O(1) an event like io_uring, with a submission for each, and allowed in many
+    /// containers where io_uring is not. Its contexts count against `fs.aio-max-nr`.
     Aio,
     /// `poll(2)`: works everywhere, costs O(n) a turn.
     Poll,
@@ -124,7 +136,7 @@ pub enum FeedChoice {
 pub enum FeedKind {
     /// io_uring multishot poll.
     Uring,
-    /// Linux AIO poll.
+    /// Linux AIO's one-shot poll, submitted in batches.
     Aio,
     /// `poll(2)`.
     Poll,
@@ -188,21 +200,53 @@ pub(crate) fn make(kind: FeedKind, wake: RawFd) -> io::Result<Box<dyn Feed>> {
     match kind {
         FeedKind::Uring => Ok(Box::new(uring::Uring::new(wake)?)),
         FeedKind::Poll => Ok(Box::new(poll::Poll::new(wake))),
-        FeedKind::Aio => {
-            Err(io::Error::new(io::ErrorKind::Unsupported, "the aio feed is not part of this version"))
-        }
+        FeedKind::Aio => Ok(Box::new(aio::Aio::new(wake)?)),
     }
 }
 
-/// Why there is no first ring. (A later one that can't be made is out of something, and its errno says what.)
-pub(crate) fn explain_no_ring(error: io::Error) -> io::Error {
-    let hint = match error.raw_os_error() {
+/// Why the first feed of its kind can't be had. (A later one that can't be made is out of something, and its errno says what.)
+pub(crate) fn explain(kind: FeedKind, error: io::Error) -> io::Error {
+    let (what, hint) = match kind {
+        FeedKind::Uring => ("io_uring", no_ring(&error)),
+        FeedKind::Aio => ("aio", no_context(&error)),
+        FeedKind::Poll => return error,
+    };
+    io::Error::new(error.kind(), format!("{what}: {hint}: {error}"))
+}
+
+fn no_ring(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
         Some(libc::ENOSYS) => "the kernel has none, or a seccomp filter hides it",
         Some(libc::EPERM) => "not allowed here (kernel.io_uring_disabled or a seccomp filter)",
         Some(libc::ENOMEM) => "not enough memory (see ulimit -l)",
         Some(libc::EMFILE | libc::ENFILE) => "no descriptor left for the ring",
         Some(libc::EINVAL) => "the kernel is older than 6.0",
         _ => "it can't be set up",
-    };
-    io::Error::new(error.kind(), format!("io_uring: {hint}: {error}"))
+    }
+}
+
+fn no_context(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::ENOSYS) => "the kernel has none, or a seccomp filter hides it",
+        Some(libc::EPERM) => "not allowed here (a seccomp filter)",
+        Some(libc::EAGAIN) => "the system's contexts are used up (fs.aio-max-nr)",
+        Some(libc::ENOMEM) => "not enough memory",
+        Some(libc::EINVAL) => "the kernel is older than 4.19",
+        _ => "it can't be set up",
+    }
+}
+
+/// Takes a wake-up.
+fn drain(wake: RawFd) {
+    let mut count = [0u8; 8];
+    // SAFETY: the buffer has the eight bytes that eventfd writes. An empty counter is an error that says so, and fine.
+    unsafe { libc::read(wake, count.as_mut_ptr().cast(), count.len()) };
+}
+
+/// What `poll(2)` said of a descriptor.
+fn level_of(poll: &libc::pollfd) -> Events {
+    if poll.revents & libc::POLLNVAL != 0 {
+        return Events::ERR | Events::HUP;
+    }
+    Events::from_bits_retain(u32::from(poll.revents as u16))
 }

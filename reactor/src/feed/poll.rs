@@ -1,29 +1,15 @@
 //! The `poll` feed: `poll(2)` over everything that is armed. O(n) a turn, and it works everywhere.
 //!
-//! `poll(2)` tells the level, and would tell it again at once. So a condition that was reported is not watched any more until
-//! it was seen not to hold:
-//!
-//! ```text
-//!              reported                        rearm (the source saw it fall)
-//!   watched ──────────────► silent ──────────────────────────────────────────► watched
-//!                             ├─── seen low by a later look (Fallen::Watched) ──► watched
-//!                             └─── still high after LOOK_AGAIN (Fallen::Watched) ──► reported once more
-//! ```
-//!
-//! What this feed promises is therefore "every change from not ready to ready", not "every arrival". For descriptors whose
-//! user says when they went quiet (the runtime's sockets) it is told once. For others a fall may pass between two looks:
-//! so a condition that is still (or again) high is told again after [`LOOK_AGAIN`], rather than once too few.
+//! It tells the level; [`watch`](super::watch) says what is made of that: every change from not ready to ready is reported.
 
-use super::{Completion, Disarmed, Fallen, Feed, Token};
+use super::watch::{LOOK_AGAIN, Watch};
+use super::{Completion, Disarmed, Fallen, Feed, Token, drain, level_of};
 use crate::events::Events;
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::time::{Duration, Instant};
-
-/// How late a change may be told if the fall before it went unnoticed. A guess between latency and idle work.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub(crate) struct Poll {
@@ -45,11 +31,7 @@ struct Table {
 struct Arm {
     token: Token,
     fd: RawFd,
-    interest: Events,
-    watched: Events,
-    fallen: Fallen,
-    /// When it was last reported.
-    told: Option<Instant>,
+    watch: Watch,
 }
 
 #[derive(Debug, Default)]
@@ -66,10 +48,7 @@ impl Poll {
         feed.table.lock().insert(Arm {
             token: Token::WAKE,
             fd: wake,
-            interest: Events::IN | Events::ALWAYS,
-            watched: Events::IN | Events::ALWAYS,
-            fallen: Fallen::Told,
-            told: None,
+            watch: Watch::new(Events::IN, Fallen::Told),
         });
         feed
     }
@@ -120,13 +99,6 @@ fn ppoll(polls: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<()
     if n < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Takes a wake-up.
-fn drain(wake: RawFd) {
-    let mut count = [0u8; 8];
-    // SAFETY: the buffer has the eight bytes that eventfd writes. An empty counter is an error that says so, and fine.
-    unsafe { libc::read(wake, count.as_mut_ptr().cast(), count.len()) };
-}
-
 impl Table {
     fn insert(&mut self, arm: Arm) {
         self.places.insert(arm.token, self.arms.len());
@@ -156,22 +128,11 @@ impl Table {
             if arm.token == Token::WAKE && with_silent {
                 continue;
             }
-            let forgotten = arm.fallen == Fallen::Watched && arm.watched != arm.interest;
+            let forgotten = arm.watch.is_forgotten();
             silent |= forgotten;
-            let asked = if with_silent && forgotten {
-                arm.interest
-            } else if arm.watched.contains(Events::ALWAYS) {
-                arm.watched
-            } else {
-                // `poll(2)` tells ERR and HUP unasked and would return at once, again and again: once reported, they take
-                // their descriptor out until somebody has seen a direction fall.
-                continue;
-            };
-            snapshot.polls.push(libc::pollfd {
-                fd: arm.fd,
-                events: (asked - Events::ALWAYS).bits() as i16,
-                revents: 0,
-            });
+            let asked = if with_silent && forgotten { Some(arm.watch.interest()) } else { arm.watch.asked() };
+            let Some(asked) = asked else { continue };
+            snapshot.polls.push(libc::pollfd { fd: arm.fd, events: asked.bits() as i16, revents: 0 });
             snapshot.tokens.push(arm.token);
         }
         silent
@@ -180,10 +141,6 @@ impl Table {
     /// Turns the kernel's answers into completions for conditions that are watched, and watches what has fallen.
     fn take_in(&mut self, snapshot: &Snapshot, with_silent: bool) {
         for (poll, token) in snapshot.polls.iter().zip(&snapshot.tokens) {
-            let mut level = Events::from_bits_retain(u32::from(poll.revents as u16));
-            if poll.revents & libc::POLLNVAL != 0 {
-                level = Events::ERR | Events::HUP;
-            }
             let Some(at) = self.places.get(token) else { continue };
             let arm = &mut self.arms[*at];
             if *token == Token::WAKE {
@@ -192,19 +149,9 @@ impl Table {
                 }
                 continue;
             }
-            let again = with_silent
-                && arm.fallen == Fallen::Watched
-                && level.intersects(arm.interest - arm.watched)
-                && arm.told.is_some_and(|told| told.elapsed() >= LOOK_AGAIN);
-            if again || level.intersects(arm.watched) {
-                arm.watched -= level;
-                if arm.fallen == Fallen::Watched {
-                    arm.told = Some(Instant::now());
-                }
+            let level = level_of(poll);
+            if arm.watch.take_in(level, with_silent, Instant::now) {
                 self.found.push(Completion { token: *token, level: Ok(level), last: false });
-            }
-            if with_silent && arm.fallen == Fallen::Watched {
-                arm.watched |= arm.interest - level;
             }
         }
     }
@@ -212,22 +159,12 @@ impl Table {
 
 impl Feed for Poll {
     fn arm(&self, token: Token, fd: RawFd, interest: Events, fallen: Fallen) -> io::Result<()> {
-        let interest = interest.conditions() | Events::ALWAYS;
-        self.table.lock().insert(Arm { token, fd, interest, watched: interest, fallen, told: None });
+        self.table.lock().insert(Arm { token, fd, watch: Watch::new(interest, fallen) });
         Ok(())
     }
 
     fn rearm(&self, token: Token, conditions: Events) -> bool {
-        let mut table = self.table.lock();
-        let Some(arm) = table.get(token) else { return false };
-        let mut fallen = conditions & arm.interest;
-        if arm.fallen == Fallen::Told {
-            // An error is used up by the call that met it: whoever saw a direction fall may see the next one.
-            fallen |= Events::ERR;
-        }
-        let new = fallen - arm.watched;
-        arm.watched |= new;
-        !new.is_empty()
+        self.table.lock().get(token).is_some_and(|arm| arm.watch.rearm(conditions))
     }
 
     fn disarm(&self, token: Token, close: Option<OwnedFd>) -> io::Result<Disarmed> {
@@ -246,7 +183,7 @@ impl Feed for Poll {
         // Nobody was blocked, or whoever was has come back since: later rounds don't know the descriptor.
         match how {
             Disarmed::Now { round } => round.is_multiple_of(2) || self.rounds.load(Ordering::SeqCst) != round,
-            Disarmed::LastFollows => true,
+            Disarmed::Done | Disarmed::LastFollows => true,
         }
     }
 
@@ -258,7 +195,7 @@ impl Feed for Poll {
         Ok(())
     }
 
-    fn harvest(&self, completions: &mut Vec<Completion>) -> io::Result<()> {
+    fn harvest(&self, completions: &mut Vec<Completion>) -> io::Result<bool> {
         loop {
             match self.look(Some(Duration::ZERO), false) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -266,7 +203,7 @@ impl Feed for Poll {
             }
         }
         completions.append(&mut self.table.lock().found);
-        Ok(())
+        Ok(false)
     }
 
     fn block(&self, timeout: Option<Duration>) -> io::Result<()> {

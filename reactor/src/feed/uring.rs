@@ -4,7 +4,8 @@
 //! completion with the present level for every arrival. Submissions are batched and go in with the next `io_uring_enter`,
 //! which is the one that blocks; completions are read from shared memory without a system call. `COOP_TASKRUN` (and not
 //! `DEFER_TASKRUN`): completions appear whenever the submitting thread passes through the kernel, at the latest at the next
-//! timer tick, and any thread may take them.
+//! timer tick, and any thread may take them. The ring says when some are waiting for that (`TASKRUN_FLAG`), so a look that must not miss
+//! anything enters the kernel only if it has to.
 //!
 //! Who may touch what:
 //!
@@ -62,6 +63,7 @@ impl Uring {
         let ring: IoUring = IoUring::builder()
             .dontfork()
             .setup_coop_taskrun()
+            .setup_taskrun_flag()
             .setup_cqsize(completions)
             .build(submissions)?;
         let params = ring.params();
@@ -113,10 +115,12 @@ impl Uring {
         self.ring.submitter().register_sync_cancel(None, CancelBuilder::user_data(token.0))
     }
 
-    fn pending(&self) -> usize {
+    /// Whether entering the kernel would do something: submit, or turn wake-ups that wait for this thread into completions.
+    fn is_pending(&self) -> bool {
         let _guard = self.submission.lock();
         // SAFETY: the only other users of the submission queue hold `self.submission` too.
-        unsafe { self.ring.submission_shared() }.len()
+        let queue = unsafe { self.ring.submission_shared() };
+        !queue.is_empty() || queue.taskrun()
     }
 }
 
@@ -176,11 +180,11 @@ impl Feed for Uring {
     }
 
     fn has_pending(&self) -> bool {
-        self.pending() > 0
+        self.is_pending()
     }
 
     fn submit(&self) -> io::Result<()> {
-        if self.pending() == 0 {
+        if !self.is_pending() {
             return Ok(());
         }
         match self.ring.submit() {
@@ -190,7 +194,7 @@ impl Feed for Uring {
         }
     }
 
-    fn harvest(&self, completions: &mut Vec<Completion>) -> io::Result<()> {
+    fn harvest(&self, completions: &mut Vec<Completion>) -> io::Result<bool> {
         let _guard = self.completion.lock();
         loop {
             // SAFETY: the only other users of the completion queue hold `self.completion` too.
@@ -210,7 +214,7 @@ impl Feed for Uring {
             }));
             // Only a queue that was full can have overflowed.
             if completions.len() - before < self.completions {
-                return Ok(());
+                return Ok(false);
             }
             let overflowed = {
                 let _guard = self.submission.lock();
@@ -218,7 +222,7 @@ impl Feed for Uring {
                 unsafe { self.ring.submission_shared() }.cq_overflow()
             };
             if !overflowed {
-                return Ok(());
+                return Ok(false);
             }
             // `submit` asks for events when the overflow flag is up, which makes the kernel move what it kept.
             match self.ring.submit() {
@@ -250,6 +254,10 @@ impl Feed for Uring {
     }
 
     fn rests(&self) -> bool {
+        true
+    }
+
+    fn counts_arrivals(&self) -> bool {
         true
     }
 }

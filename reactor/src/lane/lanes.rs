@@ -26,6 +26,10 @@ struct LanesInner {
     turn: AtomicUsize,
 }
 
+fn fallback(reasons: &[String]) -> Option<String> {
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
 impl fmt::Debug for Lanes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lanes")
@@ -38,8 +42,8 @@ impl fmt::Debug for Lanes {
 impl Lanes {
     /// Chooses a feed, and proves that it can be had by making one.
     ///
-    /// [`FeedChoice::Auto`] takes what the environment variable `EGRET_FEED` names, else the first of uring and poll that
-    /// works; [`fallback`](Lanes::fallback) then tells what was passed over and why.
+    /// [`FeedChoice::Auto`] takes what the environment variable `EGRET_FEED` names, else the first of uring, aio and poll
+    /// that works; [`fallback`](Lanes::fallback) then tells what was passed over and why.
     ///
     /// # Errors
     /// If a feed that was named (here or in the environment) can't be had, and why; if `EGRET_FEED` names none.
@@ -48,16 +52,22 @@ impl Lanes {
             FeedChoice::Auto => FeedChoice::from_environment()?,
             named => named,
         };
-        let (kind, lane, fallback) = match choice {
-            FeedChoice::Auto => match LaneInner::first(FeedKind::Uring) {
-                Ok(lane) => (FeedKind::Uring, lane, None),
-                Err(error) => (FeedKind::Poll, LaneInner::first(FeedKind::Poll)?, Some(error.to_string())),
-            },
-            FeedChoice::Uring => (FeedKind::Uring, LaneInner::first(FeedKind::Uring)?, None),
-            FeedChoice::Aio => (FeedKind::Aio, LaneInner::first(FeedKind::Aio)?, None),
-            FeedChoice::Poll => (FeedKind::Poll, LaneInner::first(FeedKind::Poll)?, None),
+        let kinds: &[FeedKind] = match choice {
+            FeedChoice::Auto => &[FeedKind::Uring, FeedKind::Aio, FeedKind::Poll],
+            FeedChoice::Uring => &[FeedKind::Uring],
+            FeedChoice::Aio => &[FeedKind::Aio],
+            FeedChoice::Poll => &[FeedKind::Poll],
         };
-        Ok(Self::over(kind, fallback, Arc::new(lane)))
+        let (last, better) = kinds.split_last().expect("there is one at least");
+        let mut reasons = Vec::new();
+        for kind in better {
+            match LaneInner::first(*kind) {
+                Ok(lane) => return Ok(Self::over(*kind, fallback(&reasons), Arc::new(lane))),
+                Err(error) => reasons.push(error.to_string()),
+            }
+        }
+        let lane = LaneInner::first(*last)?;
+        Ok(Self::over(*last, fallback(&reasons), Arc::new(lane)))
     }
 
     pub(crate) fn over(kind: FeedKind, fallback: Option<String>, spare: Arc<LaneInner>) -> Self {
@@ -92,7 +102,7 @@ impl Lanes {
         self.shared.kind
     }
 
-    /// Why a better feed was passed over, if one was.
+    /// Why the better feeds were passed over, if any were: all reasons, joined by semicolons.
     pub fn fallback(&self) -> Option<&str> {
         self.shared.fallback.as_deref()
     }

@@ -50,6 +50,11 @@ pub(crate) trait Armed: Send + Sync {
     /// The conditions in `level` hold. Called under the lane's lock: publishes, and wakes through `wakes`.
     fn fire(&self, level: Events, wakes: &mut Wakes<'_>);
 
+    /// Whether the answer that comes next tells all that this one would: then this one is passed over.
+    fn is_said_again_by(&self, _level: Events, _next: &Completion) -> bool {
+        false
+    }
+
     /// The arm has ended with an error: when the descriptor is found not to be ready, [`LaneInner::rearm`] shall be called.
     fn lost(&self);
 }
@@ -90,7 +95,7 @@ impl fmt::Debug for LaneInner {
 impl LaneInner {
     /// The first lane of its kind: its error says why the feed can't be had here.
     fn first(kind: FeedKind) -> io::Result<Self> {
-        Self::make(kind, |error| if kind == FeedKind::Uring { feed::explain_no_ring(error) } else { error })
+        Self::make(kind, |error| feed::explain(kind, error))
     }
 
     /// One more.
@@ -159,6 +164,20 @@ impl LaneInner {
         Ok(token)
     }
 
+    /// Whether [`catch_up`](Self::catch_up) does anything.
+    pub(crate) fn counts_arrivals(&self) -> bool {
+        self.feed.counts_arrivals()
+    }
+
+    /// Submits what was put off and publishes what has happened up to now, before something changes that it must not be
+    /// applied to: an event of before an ADD or a MOD is none of after it.
+    pub(crate) fn catch_up(&self) -> io::Result<()> {
+        if !self.feed.counts_arrivals() || self.birthplace.check().is_err() {
+            return Ok(());
+        }
+        self.pump(None, true)
+    }
+
     /// Whether [`rearm`](Self::rearm) does anything.
     pub(crate) fn wants_to_be_told(&self) -> bool {
         self.feed.wants_to_be_told()
@@ -208,7 +227,7 @@ impl LaneInner {
                 State::Closing | State::Vacant => return,
             };
             let disarmed = self.feed.disarm(token, close);
-            if let Ok(Disarmed::Now { .. }) = disarmed {
+            if let Ok(Disarmed::Done | Disarmed::Now { .. }) = disarmed {
                 arms.vacate(token);
             }
             (disarmed, target)
@@ -217,6 +236,7 @@ impl LaneInner {
         match disarmed {
             // The ring takes nothing (no memory). The descriptor is closed; the arm that pins it goes the direct way.
             Err(_) => self.disarm_now(token),
+            Ok(Disarmed::Done) => {}
             // Whoever blocks in the feed still pins the descriptor.
             Ok(Disarmed::Now { .. }) => self.nudge(),
             // The owner passes by. Anybody else can't tell when it does: it may be in a long task.
@@ -255,29 +275,29 @@ impl LaneInner {
         }
         drop(target);
         let deadline = Instant::now() + LET_GO;
-        let how = self.feed.disarm_now(token);
-        let how = match how {
-            Ok(how @ Disarmed::Now { .. }) => {
-                self.arms.lock().vacate(token);
-                how
-            }
-            Ok(how @ Disarmed::LastFollows) => {
-                // Any thread may harvest: this one does until the last completion is there.
-                while self.pump(None, false).is_ok()
-                    && self.arms.lock().get(token).is_some()
-                    && Instant::now() < deadline
-                {
-                    std::thread::yield_now();
-                }
-                how
-            }
+        let how = match self.feed.disarm_now(token) {
+            Ok(how) => how,
             Err(error) => {
                 debug_assert!(error.raw_os_error().is_some());
                 return;
             }
         };
-        while !self.feed.unpinned(token, how) && Instant::now() < deadline {
-            self.kick();
+        let last_follows = how == Disarmed::LastFollows;
+        if !last_follows {
+            self.arms.lock().vacate(token);
+        }
+        loop {
+            // Any thread may harvest: this one does until the last completion is there, and what the feed waits for.
+            if last_follows && self.pump(None, false).is_err() {
+                return;
+            }
+            let ended = !last_follows || self.arms.lock().get(token).is_none();
+            if ended && self.feed.unpinned(token, how) || Instant::now() >= deadline {
+                return;
+            }
+            if ended {
+                self.kick();
+            }
             std::thread::yield_now();
         }
     }
@@ -334,27 +354,38 @@ impl LaneInner {
             self.exact.store(false, Ordering::Relaxed);
             self.feed.submit()?;
         }
-        let (released, renewed, mut wakes) = {
+        let (released, renewed, calls_back, mut wakes) = {
             let mut arms = self.arms.lock();
             let mut wakes = Wakes::with_batch(pumping, std::mem::take(&mut arms.batch));
             let mut completions = std::mem::take(&mut arms.completions);
             let harvested = self.feed.harvest(&mut completions);
-            for completion in completions.drain(..) {
-                self.publish(&mut arms, completion, &mut wakes);
+            let mut answers = completions.drain(..).peekable();
+            while let Some(completion) = answers.next() {
+                self.publish(&mut arms, completion, answers.peek(), &mut wakes);
             }
+            drop(answers);
             arms.completions = completions;
             arms.batch = wakes.publish();
             self.occupied.store(arms.occupied(), Ordering::Relaxed);
-            harvested?;
-            (std::mem::take(&mut arms.released), std::mem::take(&mut arms.renewed), wakes)
+            let calls_back = harvested?;
+            (std::mem::take(&mut arms.released), std::mem::take(&mut arms.renewed), calls_back, wakes)
         };
         wakes.flush();
+        if calls_back {
+            self.nudge();
+        }
         drop(released);
         // Another thread may be about to block without having seen it.
         if renewed { self.feed.submit() } else { Ok(()) }
     }
 
-    fn publish(&self, arms: &mut Arms, completion: Completion, wakes: &mut Wakes<'_>) {
+    fn publish(
+        &self,
+        arms: &mut Arms,
+        completion: Completion,
+        next: Option<&Completion>,
+        wakes: &mut Wakes<'_>,
+    ) {
         let Completion { token, level, last } = completion;
         match token {
             Token::NONE => return,
@@ -371,7 +402,9 @@ impl LaneInner {
             }
             return;
         };
-        if let Ok(level) = level {
+        if let Ok(level) = level
+            && !next.is_some_and(|next| arm.target.is_said_again_by(level, next))
+        {
             arm.target.fire(level, wakes);
         }
         if !last {
