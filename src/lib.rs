@@ -65,9 +65,9 @@
 //!
 //! # Choosing the feed
 //!
-//! Where readiness comes from is tried out when a runtime is built: io_uring where the system allows it, `poll(2)` elsewhere. The environment
-//! variable `EGRET_FEED` (`uring`, `poll`) and the builder override the choice; a feed that was asked for by name and cannot be had is an
-//! error that says why.
+//! Where readiness comes from is tried out when a runtime is built: io_uring where the system allows it, else Linux AIO's poll, else
+//! `poll(2)`. The environment variable `EGRET_FEED` (`uring`, `aio`, `poll`) and the builder override the choice; a feed that was asked for by
+//! name and cannot be had is an error that says why.
 
 pub use egret_executor::{Builder, EnterGuard, Handle, JoinError, JoinHandle, Runtime, spawn};
 

@@ -34,7 +34,7 @@ An HTTP/1.1 echo server.
 Usage: http_echo [options]
   --addr ADDRESS           where to listen (127.0.0.1:8080)
   --workers N              worker threads (as many as there are cores)
-  --feed auto|uring|poll   where readiness comes from (auto)
+  --feed NAME              where readiness comes from: auto, uring, aio or poll (auto)
   --head-timeout-ms N      for a request head to be complete (10000)
   --idle-timeout-ms N      until a connection without a request is closed (60000)
   --grace-ms N             for requests in flight after Ctrl-C (5000)

@@ -5,6 +5,7 @@ mod support;
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -70,6 +71,9 @@ fn in_a_process_of_its_own() {
         let freed = Instant::now();
         waiting.read_exact(&mut [0]).expect("accepted and served, in time");
         assert!(freed.elapsed() < Duration::from_secs(2), "round {round}: {:?}", freed.elapsed());
+        // Its descriptor is one that the next round must not find.
+        waiting.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(waiting.read(&mut [0]).unwrap(), 0, "round {round}");
     }
 }
 

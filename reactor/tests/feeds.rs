@@ -5,10 +5,11 @@ mod feeds_support;
 
 use egret_reactor::{CachedFd, Event, Eventpoll, Events, Fd, FeedKind};
 use feeds_support::{NOW, PATIENCE, feeds, pair, tcp_pair, wait};
+use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn events_of(events: &[Event]) -> Vec<(u64, Events)> {
     events.iter().map(|event| (event.data, event.events)).collect()
@@ -241,6 +242,96 @@ fn an_armed_descriptor_that_hung_up_costs_nothing_while_others_wait() {
         assert!(wait(&poll, Some(Duration::from_millis(300))).is_empty());
         assert!(cpu_time() - before < Duration::from_millis(100), "it spins on the hang-up");
     }
+}
+
+#[test]
+fn a_level_that_nobody_takes_is_told_once_and_costs_nothing_while_others_wait() {
+    for lanes in feeds() {
+        let poll = Eventpoll::with_lanes(&lanes);
+        let (mut near, far) = pair();
+        let far = CachedFd::new(OwnedFd::from(far));
+        poll.add(&far, 0, Events::IN | Events::OUT | Events::RDHUP | Events::ET, 1).unwrap();
+        near.write_all(b"never read").unwrap();
+        let until = Instant::now() + Duration::from_millis(100);
+        while Instant::now() < until {
+            wait(&poll, Some(Duration::from_millis(20)));
+        }
+        let before = cpu_time();
+        assert!(wait(&poll, Some(Duration::from_millis(300))).is_empty(), "{}", lanes.feed());
+        assert!(cpu_time() - before < Duration::from_millis(100), "{}: it spins", lanes.feed());
+        near.shutdown(std::net::Shutdown::Write).unwrap();
+        while !far.readiness().events.contains(Events::RDHUP) {
+            assert!(
+                !wait(&poll, Some(PATIENCE)).is_empty(),
+                "{}: the end is heard all the same",
+                lanes.feed()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_reset_is_told_with_all_that_it_means() {
+    for lanes in feeds() {
+        let poll = Eventpoll::with_lanes(&lanes);
+        let (near, far) = tcp_pair();
+        let far = CachedFd::new(OwnedFd::from(far));
+        poll.add(&far, 0, Events::IN | Events::OUT | Events::RDHUP | Events::ET, 1).unwrap();
+        far.clear(far.readiness(), Events::IN | Events::OUT);
+        wait(&poll, NOW);
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        // SAFETY: setsockopt(2) reads the `linger`, which lives through the call; the socket is open.
+        let outcome = unsafe {
+            libc::setsockopt(
+                near.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_LINGER,
+                (&raw const linger).cast(),
+                size_of_val(&linger) as libc::socklen_t,
+            )
+        };
+        assert_eq!(outcome, 0);
+        drop(near);
+        let all = Events::IN | Events::ERR | Events::HUP | Events::RDHUP;
+        while !far.readiness().events.contains(all) {
+            let told = wait(&poll, Some(PATIENCE));
+            assert!(!told.is_empty(), "{}: only {:?}", lanes.feed(), far.readiness());
+        }
+    }
+}
+
+/// A terminal has two wait queues, which not every feed takes.
+#[test]
+fn a_terminal_is_heard() {
+    for lanes in feeds() {
+        let (mut master, mut slave) = terminal();
+        let reader = Arc::new(Fd::new(slave.try_clone().unwrap()).unwrap());
+        let poll = Eventpoll::with_lanes(&lanes);
+        poll.add(&reader, 0, Events::IN | Events::ET, 1).unwrap();
+        for _ in 0..5 {
+            assert!(wait(&poll, NOW).is_empty(), "{}", lanes.feed());
+            master.write_all(b"x\n").unwrap();
+            assert_eq!(wait(&poll, Some(PATIENCE)).len(), 1, "{}", lanes.feed());
+            assert_eq!(slave.read(&mut [0; 8]).unwrap(), 2);
+        }
+    }
+}
+
+fn terminal() -> (File, File) {
+    let (mut master, mut slave) = (0, 0);
+    // SAFETY: the descriptors are written to valid places; no name, no settings, no size are given.
+    let outcome = unsafe {
+        libc::openpty(
+            &mut master,
+            &mut slave,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        )
+    };
+    assert_eq!(outcome, 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: both descriptors are new and nobody else's.
+    unsafe { (File::from_raw_fd(master), File::from_raw_fd(slave)) }
 }
 
 /// Processor time of this thread.

@@ -1,83 +1,120 @@
-//! Models of the engine's protocols: every interleaving within loom's preemption bound.
+//! Models of waiting and delivery: every interleaving within loom's preemption bound.
 //!
 //! `RUSTFLAGS="--cfg egret_loom" cargo test -p egret-reactor --release --test loom_wait`
 //!
-//! Each is named after the bug it would catch. A lost wake-up shows as a deadlock that loom reports. In a model a timed wait
-//! may time out at any moment.
+//! Each is named after the bug it would catch. A lost wake-up shows as a deadlock that loom reports.
 #![cfg(egret_loom)]
 
-use egret_reactor::{Counter, Event, Eventpoll, Events, PollTable, Source, WaitQueue};
-use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use loom::thread;
+mod loom_common;
+
+use egret_reactor::{Counter, Event, Eventpoll, Events};
+use loom_common::{ET, Lamp, NOW, SOON, bounded_model, model, take_one, wait, waiter, with};
 use std::sync::Arc;
-use std::time::Duration;
 
-const SOON: Option<Duration> = Some(Duration::from_secs(1));
-const NOW: Option<Duration> = Some(Duration::ZERO);
-
-fn model(f: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
-    builder.check(f);
-}
-
-fn wait(poll: &Eventpoll, timeout: Option<Duration>) -> usize {
-    poll.wait(&mut [Event::default(); 4], timeout).unwrap()
+fn watching<const N: usize>(mode: Events) -> (Eventpoll, [Arc<Counter>; N]) {
+    let poll = Eventpoll::new().unwrap();
+    let counters = std::array::from_fn(|_| Arc::new(Counter::new(0)));
+    for (counter, data) in counters.iter().zip(0..) {
+        poll.add(counter, 0, Events::IN | mode, data).unwrap();
+    }
+    (poll, counters)
 }
 
 #[test]
 fn an_event_between_the_look_and_the_sleep_is_not_lost() {
     model(|| {
-        let poll = Eventpoll::new().unwrap();
-        let counter = Arc::new(Counter::new(0));
-        poll.add(&counter, 0, Events::IN | Events::ET, 1).unwrap();
-        let writer = {
-            let counter = counter.clone();
-            thread::spawn(move || counter.write(1).unwrap())
-        };
+        let (poll, [counter]) = watching(Events::ET);
+        let writer = with(&counter, |counter| counter.write(1).unwrap());
         assert_eq!(wait(&poll, None), 1);
         writer.join().unwrap();
     });
 }
 
-/// A source whose poll gives the scheduler a chance to run callbacks while a scan is under way.
-struct Slow {
-    edges: AtomicUsize,
-    queue: WaitQueue,
+#[test]
+fn a_notification_between_the_look_and_the_sleep_is_not_lost() {
+    model(|| {
+        let poll = Eventpoll::new().unwrap();
+        let notifier = with(&poll, |poll| poll.notify_one());
+        let woken = poll.wait_notified(&mut [Event::default(); 4], None).unwrap();
+        assert!(woken.notified);
+        notifier.join().unwrap();
+    });
 }
 
-impl Slow {
-    fn fire(&self) {
-        self.edges.fetch_add(1, Ordering::SeqCst);
-        self.queue.wake(Events::IN);
-    }
+#[test]
+fn a_notification_and_an_event_for_one_waiter_are_both_told_or_kept() {
+    model(|| {
+        let (poll, [counter]) = watching(Events::ET);
+        let waiter = with(&poll, |poll| poll.wait_notified(&mut [Event::default(); 4], None).unwrap());
+        let notifier = with(&poll, |poll| poll.notify_one());
+        counter.write(1).unwrap();
+        notifier.join().unwrap();
+        let first = waiter.join().unwrap();
+        let second = poll.wait_notified(&mut [Event::default(); 4], NOW).unwrap();
+        assert!(first.notified ^ second.notified, "one notification, one wait that ends for it");
+        assert_eq!(first.events + second.events, 1);
+    });
 }
 
-impl Source for Slow {
-    fn poll(&self, table: &mut PollTable<'_>) -> Events {
-        table.register(&self.queue);
-        if self.edges.load(Ordering::SeqCst) > 0 { Events::IN } else { Events::empty() }
-    }
+#[test]
+fn a_notification_that_meets_a_timeout_is_told_or_kept() {
+    model(|| {
+        let poll = Eventpoll::new().unwrap();
+        let notifier = with(&poll, |poll| poll.notify_one());
+        let first = poll.wait_notified(&mut [Event::default(); 4], SOON).unwrap();
+        notifier.join().unwrap();
+        let second = poll.wait_notified(&mut [Event::default(); 4], NOW).unwrap();
+        assert!(first.notified ^ second.notified, "one notification, one wait that ends for it");
+    });
+}
+
+#[test]
+fn a_waiter_that_times_out_while_it_is_woken_takes_the_event() {
+    bounded_model(4, || {
+        let (poll, [counter]) = watching(Events::ET);
+        let patient = waiter(&poll, None);
+        let hasty = waiter(&poll, SOON);
+        counter.write(1).unwrap();
+        if hasty.join().unwrap() == 1 {
+            // The edge is used up; the other needs one of its own. If the hasty one had swallowed the wake-up without the
+            // event, the patient one would sleep for ever.
+            counter.write(1).unwrap();
+        }
+        assert_eq!(patient.join().unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_look_without_blocking_does_not_take_a_sleepers_wake_up_along() {
+    bounded_model(4, || {
+        let (poll, [a, b]) = watching(Events::ET);
+        let patient = with(&poll, |poll| take_one(&poll, None));
+        let writer = with(&[a.clone(), b.clone()], |[a, b]| {
+            a.write(1).unwrap();
+            b.write(1).unwrap();
+        });
+        // Takes one of the two at most: the other is the sleeper's, whichever of the two it was woken for.
+        let taken = take_one(&poll, NOW);
+        writer.join().unwrap();
+        assert_eq!(patient.join().unwrap(), 1);
+        assert_eq!(taken + wait(&poll, NOW), 1);
+    });
 }
 
 #[test]
 fn an_edge_that_comes_during_a_scan_is_delivered_by_the_next() {
     model(|| {
         let poll = Eventpoll::new().unwrap();
-        let slow = Arc::new(Slow { edges: AtomicUsize::new(0), queue: WaitQueue::new() });
-        poll.add(&slow, 0, Events::IN | Events::ET, 1).unwrap();
-        slow.fire();
-        let writer = {
-            let slow = slow.clone();
-            thread::spawn(move || slow.fire())
-        };
+        let lamp = Lamp::new(0);
+        poll.add(&lamp, 0, ET, 1).unwrap();
+        lamp.flash();
+        let switch = with(&lamp, |lamp| lamp.flash());
         // The first edge is there. The second comes before, during or after this scan.
         assert_eq!(wait(&poll, NOW), 1);
-        let seen = slow.edges.load(Ordering::SeqCst);
-        writer.join().unwrap();
+        let seen = lamp.seen();
+        switch.join().unwrap();
         let again = wait(&poll, NOW);
-        // Coalesced with the first, or an event of its own: but if the scan could not have seen it, it must come again.
-        assert!(seen == 2 || again == 1, "saw {seen} edges and no second event");
+        assert!(seen == 2 || again == 1, "the scan saw {seen} flashes, and there was no second event");
         assert!(again <= 1);
         assert_eq!(wait(&poll, NOW), 0, "an edge is told once");
     });
@@ -86,18 +123,12 @@ fn an_edge_that_comes_during_a_scan_is_delivered_by_the_next() {
 #[test]
 fn overflow_during_a_scan_keeps_every_item_once() {
     model(|| {
-        let poll = Eventpoll::new().unwrap();
-        let a = Arc::new(Counter::new(1));
-        let b = Arc::new(Counter::new(0));
-        poll.add(&a, 0, Events::IN, 1).unwrap();
-        poll.add(&b, 0, Events::IN, 2).unwrap();
-        let writer = {
-            let (a, b) = (a.clone(), b.clone());
-            thread::spawn(move || {
-                a.write(1).unwrap();
-                b.write(1).unwrap();
-            })
-        };
+        let (poll, [a, b]) = watching(Events::empty());
+        a.write(1).unwrap();
+        let writer = with(&[a.clone(), b.clone()], |[a, b]| {
+            a.write(1).unwrap();
+            b.write(1).unwrap();
+        });
         let first = wait(&poll, NOW);
         assert!(first == 1 || first == 2);
         writer.join().unwrap();
@@ -109,73 +140,10 @@ fn overflow_during_a_scan_keeps_every_item_once() {
 }
 
 #[test]
-fn a_notification_between_the_look_and_the_sleep_is_not_lost() {
-    model(|| {
-        let poll = Eventpoll::new().unwrap();
-        let notifier = {
-            let poll = poll.clone();
-            thread::spawn(move || poll.notify_one())
-        };
-        let woken = poll.wait_notified(&mut [Event::default(); 4], None).unwrap();
-        assert!(woken.notified);
-        notifier.join().unwrap();
-    });
-}
-
-#[test]
-fn a_notification_that_meets_a_timeout_is_told_or_kept() {
-    model(|| {
-        let poll = Eventpoll::new().unwrap();
-        let notifier = {
-            let poll = poll.clone();
-            thread::spawn(move || poll.notify_one())
-        };
-        let first = poll.wait_notified(&mut [Event::default(); 4], SOON).unwrap();
-        notifier.join().unwrap();
-        let second = poll.wait_notified(&mut [Event::default(); 4], NOW).unwrap();
-        assert!(first.notified ^ second.notified, "one notification, one wait that ends for it");
-    });
-}
-
-#[test]
-fn a_waiter_that_times_out_while_it_is_woken_takes_the_event() {
-    model(|| {
-        let poll = Eventpoll::new().unwrap();
-        let counter = Arc::new(Counter::new(0));
-        poll.add(&counter, 0, Events::IN | Events::ET, 1).unwrap();
-        let patient = {
-            let poll = poll.clone();
-            thread::spawn(move || wait(&poll, None))
-        };
-        let hasty = {
-            let poll = poll.clone();
-            thread::spawn(move || wait(&poll, SOON))
-        };
-        counter.write(1).unwrap();
-        let hasty = hasty.join().unwrap();
-        if hasty == 1 {
-            // The edge is used up; the other needs one of its own. If the hasty one had swallowed the wake-up without the
-            // event, the patient one would sleep for ever.
-            counter.write(1).unwrap();
-        }
-        assert_eq!(patient.join().unwrap(), 1);
-    });
-}
-
-#[test]
-fn the_cascade_reaches_the_second_waiter() {
-    model(|| {
-        let poll = Eventpoll::new().unwrap();
-        let a = Arc::new(Counter::new(0));
-        let b = Arc::new(Counter::new(0));
-        poll.add(&a, 0, Events::IN | Events::ET, 1).unwrap();
-        poll.add(&b, 0, Events::IN | Events::ET, 2).unwrap();
-        let waiters: Vec<_> = (0..2)
-            .map(|_| {
-                let poll = poll.clone();
-                thread::spawn(move || poll.wait(&mut [Event::default(); 1], None).unwrap())
-            })
-            .collect();
+fn two_edges_for_two_waiters_with_room_for_one() {
+    bounded_model(4, || {
+        let (poll, [a, b]) = watching(Events::ET);
+        let waiters = [(); 2].map(|()| with(&poll, |poll| take_one(&poll, None)));
         a.write(1).unwrap();
         b.write(1).unwrap();
         for waiter in waiters {
@@ -185,64 +153,89 @@ fn the_cascade_reaches_the_second_waiter() {
 }
 
 #[test]
-fn modify_against_an_event_misses_neither() {
-    model(|| {
-        let poll = Eventpoll::new().unwrap();
-        let counter = Arc::new(Counter::new(0));
-        poll.add(&counter, 0, Events::empty(), 1).unwrap();
-        let writer = {
-            let counter = counter.clone();
-            thread::spawn(move || counter.write(1).unwrap())
-        };
-        poll.modify(&counter, 0, Events::IN | Events::ET, 2).unwrap();
-        assert_eq!(wait(&poll, None), 1);
-        writer.join().unwrap();
+fn two_edges_by_one_operation_for_two_waiters_with_room_for_one() {
+    bounded_model(4, || {
+        let (poll, [counter]) = watching(Events::ET);
+        poll.add(&counter, 1, ET, 1).unwrap();
+        let waiters = [(); 2].map(|()| with(&poll, |poll| take_one(&poll, None)));
+        counter.write(1).unwrap();
+        for waiter in waiters {
+            assert_eq!(waiter.join().unwrap(), 1);
+        }
+    });
+}
+
+/// Nobody reads, so whoever has it leaves it on the list: only the cascade reaches the second sleeper.
+#[test]
+fn the_cascade_reaches_the_second_waiter() {
+    bounded_model(4, || {
+        let (poll, [counter]) = watching(Events::empty());
+        let waiters = [(); 2].map(|()| waiter(&poll, None));
+        counter.write(1).unwrap();
+        for waiter in waiters {
+            assert_eq!(waiter.join().unwrap(), 1);
+        }
     });
 }
 
 #[test]
 fn a_level_is_not_overlooked_while_another_thread_scans() {
     model(|| {
-        let poll = Eventpoll::new().unwrap();
-        let counter = Arc::new(Counter::new(1));
-        poll.add(&counter, 0, Events::IN, 1).unwrap();
-        let other = {
-            let poll = poll.clone();
-            thread::spawn(move || wait(&poll, NOW))
-        };
+        let (poll, [counter]) = watching(Events::empty());
+        counter.write(1).unwrap();
+        let other = waiter(&poll, NOW);
         assert_eq!(wait(&poll, NOW), 1);
         assert_eq!(other.join().unwrap(), 1);
     });
 }
 
 #[test]
-fn removing_while_an_event_arrives_leaves_nothing() {
+fn a_level_is_not_overlooked_when_a_deadline_passes_while_another_thread_scans() {
     model(|| {
-        let poll = Eventpoll::new().unwrap();
-        let counter = Arc::new(Counter::new(0));
-        poll.add(&counter, 0, Events::IN, 1).unwrap();
-        let writer = {
-            let counter = counter.clone();
-            thread::spawn(move || counter.write(1).unwrap())
-        };
-        poll.remove(&counter, 0).unwrap();
-        assert_eq!(wait(&poll, NOW), 0);
-        writer.join().unwrap();
-        assert_eq!(wait(&poll, NOW), 0);
+        let (poll, [counter]) = watching(Events::empty());
+        counter.write(1).unwrap();
+        let other = waiter(&poll, SOON);
+        assert_eq!(wait(&poll, SOON), 1);
+        assert_eq!(other.join().unwrap(), 1);
     });
 }
 
 #[test]
-fn a_source_that_goes_away_during_a_scan_vanishes() {
-    model(|| {
-        let poll = Eventpoll::new().unwrap();
-        let counter = Arc::new(Counter::new(1));
-        poll.add(&counter, 0, Events::IN, 1).unwrap();
-        let closer = thread::spawn(move || drop(counter));
-        let seen = wait(&poll, NOW);
-        assert!(seen <= 1);
-        closer.join().unwrap();
-        assert_eq!(wait(&poll, NOW), 0);
+fn one_shot_goes_to_exactly_one_of_two() {
+    bounded_model(4, || {
+        let (poll, [counter]) = watching(Events::ONESHOT);
+        let waiters = [(); 2].map(|()| waiter(&poll, SOON));
+        // Twice: the second may fall into the scan that delivers the first.
+        counter.write(1).unwrap();
+        counter.write(1).unwrap();
+        let mut told: usize = waiters.into_iter().map(|waiter| waiter.join().unwrap()).sum();
+        told += wait(&poll, NOW);
+        assert_eq!(told, 1);
+        counter.write(1).unwrap();
+        assert_eq!(wait(&poll, NOW), 0, "it is disarmed");
+        poll.modify(&counter, 0, Events::IN | Events::ONESHOT, 0).unwrap();
+        assert_eq!(wait(&poll, NOW), 1);
+    });
+}
+
+/// Every edge is somebody's: whoever is told reads, until all that was written is read.
+#[test]
+fn two_readers_of_one_edge_triggered_source_leave_nothing_behind() {
+    bounded_model(4, || {
+        let (poll, [counter]) = watching(Events::ET);
+        let reader = |poll: Eventpoll, counter: Arc<Counter>| {
+            if wait(&poll, SOON) == 1 { counter.read().unwrap_or(0) } else { 0 }
+        };
+        let readers = [(); 2]
+            .map(|()| with(&(poll.clone(), counter.clone()), move |(poll, counter)| reader(poll, counter)));
+        counter.write(1).unwrap();
+        counter.write(1).unwrap();
+        let mut read: u64 = readers.into_iter().map(|reader| reader.join().unwrap()).sum();
+        if read < 2 {
+            assert_eq!(wait(&poll, NOW), 1, "{read} of 2 were read, and nothing tells of the rest");
+            read += counter.read().unwrap();
+        }
+        assert_eq!(read, 2);
     });
 }
 
@@ -250,22 +243,32 @@ fn a_source_that_goes_away_during_a_scan_vanishes() {
 fn an_exclusive_walk_wakes_a_waiter_that_is_there() {
     model(|| {
         let counter = Arc::new(Counter::new(0));
-        let polls: Vec<_> = (0..2).map(|_| Eventpoll::new().unwrap()).collect();
+        let polls = [(); 2].map(|()| Eventpoll::new().unwrap());
         for poll in &polls {
             poll.add(&counter, 0, Events::IN | Events::EXCLUSIVE, 1).unwrap();
         }
-        let done = Arc::new(AtomicBool::new(false));
-        let waiter = {
-            let (poll, done) = (polls[1].clone(), done.clone());
-            thread::spawn(move || {
-                let n = wait(&poll, None);
-                done.store(true, Ordering::SeqCst);
-                n
-            })
-        };
+        let waiter = waiter(&polls[1], None);
         // Nobody waits on the first: it accumulates the event and lets the walk go on.
         counter.write(1).unwrap();
         assert_eq!(waiter.join().unwrap(), 1);
-        assert!(done.load(Ordering::SeqCst));
+    });
+}
+
+#[test]
+fn an_exclusive_event_is_not_consumed_by_a_waiter_that_times_out() {
+    model(|| {
+        let counter = Arc::new(Counter::new(0));
+        let polls = [(); 2].map(|()| Eventpoll::new().unwrap());
+        for poll in &polls {
+            poll.add(&counter, 0, ET | Events::EXCLUSIVE, 1).unwrap();
+        }
+        let hasty = waiter(&polls[0], SOON);
+        let patient = waiter(&polls[1], None);
+        counter.write(1).unwrap();
+        // The walk ended at the first if somebody slept there. Then that one has the event, whatever its clock says.
+        if hasty.join().unwrap() == 1 {
+            counter.write(1).unwrap();
+        }
+        assert_eq!(patient.join().unwrap(), 1);
     });
 }

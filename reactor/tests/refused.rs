@@ -1,4 +1,5 @@
-//! A ring that can't be made: a seccomp filter, no descriptors left. By name it is an error that says why; `auto` falls back.
+//! A ring, or a context of aio, that can't be made: a seccomp filter, no descriptors left. By name it is an error that says why;
+//! `auto` falls back.
 #![cfg(not(egret_loom))]
 
 mod feeds_support;
@@ -9,6 +10,9 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
+
+/// io_pgetevents(2), which libc doesn't name everywhere.
+const IO_PGETEVENTS: libc::c_long = if cfg!(target_arch = "x86_64") { 333 } else { 292 };
 
 /// Makes one system call fail with `errno`, for this thread and what it spawns.
 fn refuse(call: libc::c_long, errno: i32) {
@@ -44,8 +48,13 @@ fn serves(lanes: &Lanes) {
     assert_eq!(wait(&poll, Some(PATIENCE)).len(), 1);
 }
 
+/// The best feed that is left without a ring.
+fn second_best() -> FeedKind {
+    if Lanes::new(FeedChoice::Aio).is_ok() { FeedKind::Aio } else { FeedKind::Poll }
+}
+
 #[test]
-fn a_filter_that_refuses_the_ring_means_poll() {
+fn a_filter_that_refuses_the_ring_means_aio() {
     for (call, errno) in [
         (libc::SYS_io_uring_setup, libc::ENOSYS),
         (libc::SYS_io_uring_setup, libc::EPERM),
@@ -60,7 +69,7 @@ fn a_filter_that_refuses_the_ring_means_poll() {
                 return;
             }
             let lanes = Lanes::new(FeedChoice::Auto).unwrap();
-            assert_eq!(lanes.feed(), FeedKind::Poll);
+            assert_eq!(lanes.feed(), second_best());
             assert!(lanes.fallback().unwrap().contains("io_uring"));
             serves(&lanes);
         })
@@ -70,7 +79,46 @@ fn a_filter_that_refuses_the_ring_means_poll() {
 }
 
 #[test]
-fn an_old_kernel_means_poll() {
+fn a_filter_that_refuses_both_means_poll() {
+    for (call, errno) in [
+        (libc::SYS_io_setup, libc::ENOSYS),
+        (libc::SYS_io_setup, libc::EPERM),
+        (libc::SYS_io_submit, libc::EPERM),
+        (libc::SYS_io_cancel, libc::EPERM),
+        (IO_PGETEVENTS, libc::ENOSYS),
+    ] {
+        thread::spawn(move || {
+            refuse(libc::SYS_io_uring_setup, libc::EPERM);
+            refuse(call, errno);
+            let error = Lanes::new(FeedChoice::Aio).unwrap_err();
+            assert!(error.to_string().contains("seccomp"), "{error}");
+            if named_by_environment() {
+                return;
+            }
+            let lanes = Lanes::new(FeedChoice::Auto).unwrap();
+            assert_eq!(lanes.feed(), FeedKind::Poll);
+            let why = lanes.fallback().unwrap();
+            assert!(why.contains("io_uring: ") && why.contains("aio: "), "{why}");
+            serves(&lanes);
+        })
+        .join()
+        .unwrap();
+    }
+}
+
+#[test]
+fn a_system_whose_contexts_are_used_up_says_so() {
+    thread::spawn(|| {
+        refuse(libc::SYS_io_setup, libc::EAGAIN);
+        let error = Lanes::new(FeedChoice::Aio).unwrap_err();
+        assert!(error.to_string().contains("fs.aio-max-nr"), "{error}");
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn an_old_kernel_means_aio_or_poll() {
     // What a kernel before 5.19 says to flags it doesn't know.
     thread::spawn(|| {
         refuse(libc::SYS_io_uring_setup, libc::EINVAL);
@@ -95,7 +143,7 @@ fn no_descriptors_for_a_ring_is_an_error_that_says_so() {
     .unwrap();
     thread::spawn(|| {
         refuse(libc::SYS_eventfd2, libc::EMFILE);
-        for choice in [FeedChoice::Uring, FeedChoice::Poll] {
+        for choice in [FeedChoice::Uring, FeedChoice::Aio, FeedChoice::Poll] {
             assert_eq!(Lanes::new(choice).unwrap_err().raw_os_error(), Some(libc::EMFILE));
         }
     })

@@ -3,7 +3,7 @@
 
 mod rules_common;
 
-use egret_reactor::{Counter, Event, Eventpoll, Events};
+use egret_reactor::{Counter, Eventpoll, Events};
 use rules_common::*;
 use std::sync::{Arc, Barrier};
 
@@ -103,79 +103,6 @@ fn fact_55_events_tell_the_present() {
 }
 
 #[test]
-fn fact_56_all_conditions_are_one_event() {
-    let poll = Eventpoll::new().unwrap();
-    let source = counter(0);
-    poll.add(&source, 0, Events::IN | Events::OUT | Events::ET, 1).unwrap();
-    assert_eq!(look(&poll), [Event { events: Events::OUT, data: 1 }]);
-    source.write(1).unwrap();
-    source.write(1).unwrap();
-    assert_eq!(look(&poll), [Event { events: Events::IN | Events::OUT, data: 1 }]);
-}
-
-#[test]
-fn fact_57_a_modify_before_delivery_counts() {
-    let poll = Eventpoll::new().unwrap();
-    let source = counter(1);
-    poll.add(&source, 0, Events::IN, 1).unwrap();
-    poll.modify(&source, 0, Events::OUT, 2).unwrap();
-    assert_eq!(look(&poll), [Event { events: Events::OUT, data: 2 }]);
-}
-
-#[test]
-fn fact_58_a_level_item_comes_up_again_at_the_tail() {
-    let (poll, [a, b]) = quiet(Events::empty());
-    a.write(1).unwrap();
-    b.write(1).unwrap();
-    let seen: Vec<_> = (0..4).map(|_| one(&poll).unwrap()).collect();
-    assert_eq!(seen, [1, 2, 1, 2]);
-}
-
-#[test]
-fn fact_59_and_60_only_a_new_arrival_is_a_new_edge() {
-    let (poll, [source]) = quiet(Events::ET);
-    source.write(5).unwrap();
-    assert_eq!(data(&poll), [1]);
-    assert_eq!(data(&poll), [], "not drained, but nothing new");
-    for _ in 0..3 {
-        source.write(1).unwrap();
-        assert_eq!(data(&poll), [1], "every write, readable or not before");
-    }
-    poll.modify(&source, 0, Events::IN | Events::ET, 2).unwrap();
-    assert_eq!(data(&poll), [2], "or a modify while it is ready");
-    assert_eq!(data(&poll), []);
-}
-
-#[test]
-fn fact_61_ready_at_add_is_one_edge() {
-    let poll = Eventpoll::new().unwrap();
-    let source = counter(1);
-    poll.add(&source, 0, Events::IN | Events::ET, 1).unwrap();
-    assert_eq!(data(&poll), [1]);
-    assert_eq!(data(&poll), []);
-}
-
-#[test]
-fn fact_62_one_shot_fires_once_until_modified() {
-    for mode in [Events::ONESHOT, Events::ONESHOT | Events::ET] {
-        let (poll, [source]) = quiet(mode);
-        source.write(1).unwrap();
-        assert_eq!(data(&poll), [1]);
-        source.write(1).unwrap();
-        assert_eq!((ready(&poll), data(&poll)), (0, vec![]));
-        assert_eq!(errno(poll.add(&source, 0, Events::IN, 2)), libc::EEXIST, "still registered");
-        poll.modify(&source, 0, Events::IN | mode, 2).unwrap();
-        assert_eq!(data(&poll), [2], "what is pending is reported at once");
-        assert_eq!(data(&poll), []);
-        source.read().unwrap();
-        poll.modify(&source, 0, Events::IN | mode, 3).unwrap();
-        assert_eq!(data(&poll), []);
-        source.write(1).unwrap();
-        assert_eq!(data(&poll), [3]);
-    }
-}
-
-#[test]
 fn fact_63_one_of_two_threads_gets_a_one_shot() {
     bounded(|| {
         let (poll, [source]) = quiet::<1>(Events::ONESHOT);
@@ -246,26 +173,6 @@ fn fact_65_an_overflow_item_that_is_linked_stays_where_it_is() {
     assert_eq!(one(&poll), Some(1));
     assert_eq!(ready(&poll), 3);
     assert_eq!(data(&poll), [2, 3, 1], "each in its place, nothing twice");
-}
-
-#[test]
-fn fact_67_round_robin() {
-    let (poll, sources) = quiet::<13>(Events::empty());
-    for source in &sources {
-        source.write(1).unwrap();
-    }
-    let mut counts = [0; 13];
-    let mut events = [Event::default(); 3];
-    let mut total = 0;
-    while total < 52 {
-        let room = 3.min(52 - total);
-        assert_eq!(poll.wait(&mut events[..room], NOW).unwrap(), room, "as many as there is room for");
-        for event in &events[..room] {
-            counts[event.data as usize - 1] += 1;
-        }
-        total += room;
-    }
-    assert_eq!(counts, [4; 13]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod rules_common;
 
-use egret_reactor::{CachedFd, Event, Eventpoll, Events, Fd, FeedChoice, FeedKind, Lanes};
+use egret_reactor::{CachedFd, Counter, Event, Eventpoll, Events, Fd, FeedChoice, FeedKind, Lanes};
 use rules_common::*;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -20,28 +20,29 @@ const A_WHILE: Option<Duration> = Some(Duration::from_millis(30));
 const FOR_LIFE: Events =
     Events::IN.union(Events::OUT).union(Events::PRI).union(Events::RDHUP).union(Events::ET);
 
-/// Edges of a descriptor that was ready before and stays so, counted over five waits. With uring there is none. The poll feed
-/// can't know whether it fell in between, and tells it again: not more often than every 10 ms.
+/// Edges of a descriptor that was ready before and stays so, counted over five waits. With uring there is none. The other
+/// feeds can't know whether it fell in between, and tell it again: not more often than every 10 ms.
 fn repeated(lanes: &Lanes, poll: &Eventpoll) -> bool {
     let start = Instant::now();
     let edges: usize = (0..5).map(|_| events_within(poll, A_WHILE).len()).sum();
     let allowed = match lanes.feed() {
-        FeedKind::Poll => start.elapsed().as_millis() as usize / 10 + 1,
+        FeedKind::Aio | FeedKind::Poll => start.elapsed().as_millis() as usize / 10 + 1,
         _ => 0,
     };
     edges > allowed
 }
 
-/// Runs a test with each feed; one that the machine refuses is left out (uring in a container).
+/// Runs a test with each feed; one that the machine refuses is left out (uring in a container). Uring comes last: the end of a
+/// ring may interrupt a call that its thread makes later.
 fn each_feed(test: impl Fn(&Lanes) + Send + 'static) {
     bounded(move || {
-        for choice in [FeedChoice::Uring, FeedChoice::Poll] {
+        for choice in [FeedChoice::Poll, FeedChoice::Aio, FeedChoice::Uring] {
             match Lanes::new(choice) {
                 Ok(lanes) => {
                     eprintln!("feed {choice}");
                     test(&lanes);
                 }
-                Err(error) => assert_eq!(choice, FeedChoice::Uring, "poll works everywhere: {error}"),
+                Err(error) => assert_ne!(choice, FeedChoice::Poll, "poll works everywhere: {error}"),
             }
         }
     });
@@ -183,23 +184,6 @@ fn fact_104_the_end_of_a_pipe_is_hup_without_in() {
     });
 }
 
-#[test]
-fn fact_11_what_cannot_be_polled_is_refused_or_at_least_quiet() {
-    each_feed(|lanes| {
-        let poll = Eventpoll::with_lanes(lanes);
-        assert_eq!(errno(Fd::new(std::fs::File::open("/proc/self/exe").unwrap())), libc::EPERM);
-        assert_eq!(errno(Fd::new(std::fs::File::open("/").unwrap())), libc::EPERM);
-        for path in ["/dev/null", "/dev/zero"] {
-            let Ok(source) = Fd::new(std::fs::File::open(path).unwrap()).map(Arc::new) else { continue };
-            if poll.add(&source, 0, Events::IN | Events::ET, 1).is_err() {
-                continue;
-            }
-            events_within(&poll, A_WHILE);
-            assert!(!repeated(lanes, &poll), "{path}");
-        }
-    });
-}
-
 /// Fact 61, for the thread that owns the lane and for one that doesn't.
 #[test]
 fn fact_61_a_descriptor_that_is_ready_at_add_is_one_edge() {
@@ -329,23 +313,32 @@ fn an_answer_for_a_closed_descriptor_does_not_reach_its_successor() {
     });
 }
 
-/// Contract C12: the parent's ring and threads are not the child's.
+/// Contract C12, where we differ from fact 96: the parent's ring and threads are not the child's.
 #[test]
-fn after_fork_the_child_gets_an_error() {
+fn fact_96_after_fork_the_child_gets_an_error() {
     each_feed(|lanes| {
         let poll = Eventpoll::with_lanes(lanes);
-        assert_eq!(events_within(&poll, NOW), []);
+        let (old, new) = (Arc::new(Counter::new(1)), Arc::new(Counter::new(1)));
+        poll.add(&old, 0, Events::IN, 1).unwrap();
+        assert_eq!(events_within(&poll, NOW).len(), 1);
         // SAFETY: the child touches only this test's instance and leaves without unwinding.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            let answer = poll.wait(&mut [Event::default(); 1], NOW);
+            let answers = [
+                poll.wait(&mut [Event::default(); 1], NOW).is_ok(),
+                poll.add(&new, 0, Events::IN, 2).is_ok(),
+                poll.modify(&old, 0, Events::IN, 2).is_ok(),
+                poll.remove(&old, 0).is_ok(),
+            ];
+            let status = answers.iter().fold(0, |status, ok| status << 1 | i32::from(*ok));
             // SAFETY: ends the child at once, without running anything of the parent's.
-            unsafe { libc::_exit(i32::from(answer.is_ok())) }
+            unsafe { libc::_exit(status) }
         }
         assert!(child > 0);
         let mut status = -1;
         // SAFETY: `status` is valid, and the child is ours.
         assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-        assert_eq!(status, 0, "an error, no answer and no crash");
+        assert_eq!(status, 0, "errors, no answer and no crash");
+        assert_eq!(events_within(&poll, NOW), [Event { events: Events::IN, data: 1 }], "the parent goes on");
     });
 }

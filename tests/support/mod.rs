@@ -16,6 +16,9 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// The environment variable that carries the program's arguments.
 pub const ARGUMENTS: &str = "EGRET_TEST_HTTP_ECHO_ARGUMENTS";
 
+/// What makes a test binary be the program.
+pub const PROGRAM: [&str; 5] = ["--exact", "program", "--ignored", "--nocapture", "--test-threads=1"];
+
 /// A configuration whose lingering closes do not hold up a test.
 pub fn quick() -> Config {
     Config { linger_time: Duration::from_millis(200), ..Config::default() }
@@ -202,8 +205,18 @@ pub struct Program {
 
 impl Program {
     pub fn start(arguments: &[&str]) -> Self {
+        Self::spawn(&mut Self::command("program"), arguments)
+    }
+
+    /// The ignored test `wrapper` becomes the program in the end. It chooses its feed itself, whatever this test run is told.
+    pub fn start_through(wrapper: &str, arguments: &[&str]) -> Self {
+        Self::spawn(Self::command(wrapper).env_remove("EGRET_FEED"), arguments)
+    }
+
+    fn spawn(command: &mut Command, arguments: &[&str]) -> Self {
         let arguments = [&["--addr", "127.0.0.1:0", "--workers", "2"], arguments].concat();
-        let mut child = Self::command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+        command.env(ARGUMENTS, arguments.join(" "));
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let watchdog = Watchdog::new(PATIENCE * 3);
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut greeting = String::new();
@@ -217,18 +230,16 @@ impl Program {
         Self { address, greeting, child, output, _watchdog: watchdog }
     }
 
-    fn command(arguments: &[&str]) -> Command {
+    fn command(test: &str) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command
-            .args(["--exact", "program", "--ignored", "--nocapture", "--test-threads=1"])
-            .env(ARGUMENTS, arguments.join(" "))
-            .stdin(Stdio::null());
+        command.args(PROGRAM.map(|argument| if argument == "program" { test } else { argument }));
+        command.stdin(Stdio::null());
         command
     }
 
     /// Runs it with arguments that cannot work: what it says on standard error.
     pub fn fail(arguments: &[&str]) -> String {
-        let output = Self::command(arguments).output().unwrap();
+        let output = Self::command("program").env(ARGUMENTS, arguments.join(" ")).output().unwrap();
         assert!(!output.status.success());
         String::from_utf8(output.stderr).unwrap()
     }

@@ -11,12 +11,14 @@ pub const NOW: Option<Duration> = Some(Duration::ZERO);
 /// Longer than anything here takes on a loaded machine; a test that needs it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Every feed that this machine has: `poll` always, `uring` unless it is refused here.
+/// Every feed that this machine has: `poll` always, the others unless they are refused here.
 pub fn feeds() -> Vec<Lanes> {
     let mut feeds = vec![Lanes::new(FeedChoice::Poll).unwrap()];
-    match Lanes::new(FeedChoice::Uring) {
-        Ok(lanes) => feeds.push(lanes),
-        Err(error) => eprintln!("uring is left out: {error}"),
+    for choice in [FeedChoice::Aio, FeedChoice::Uring] {
+        match Lanes::new(choice) {
+            Ok(lanes) => feeds.push(lanes),
+            Err(error) => eprintln!("{choice} is left out: {error}"),
+        }
     }
     feeds
 }

@@ -3,6 +3,7 @@
 
 use egret_reactor::{Event, Eventpoll, Events, FeedChoice, Lanes, PollTable, Source, WaitQueue, Woken};
 use std::any::Any;
+use std::os::unix::thread::JoinHandleExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -127,6 +128,11 @@ impl Waiting {
         self.result.try_recv().is_err()
     }
 
+    /// For `pthread_kill`.
+    pub fn pthread(&self) -> libc::pthread_t {
+        self.thread.as_ref().unwrap().as_pthread_t()
+    }
+
     /// Ends one that has to be asleep, with nothing in its hands.
     pub fn dismiss(self) {
         assert!(self.is_asleep());
@@ -142,6 +148,12 @@ impl Drop for Waiting {
             self.thread.take().unwrap().join().unwrap();
         }
     }
+}
+
+/// Takes the lead in the lane of this test, so that whoever waits next sleeps behind it: where a signal ends no wait, and where
+/// nobody comes back but who was woken.
+pub fn leader() -> Waiting {
+    Waiting::start(&instance(), 1)
 }
 
 type Meanwhile = Box<dyn FnMut() + Send>;
