@@ -1,4 +1,5 @@
 //! Looking at an instance from outside, and looking around before parking.
+#![cfg(not(egret_loom))]
 
 use egret_reactor::{Counter, Event, Eventpoll, Events, Fd, PollTable, Source, WaitQueue};
 use std::fmt;

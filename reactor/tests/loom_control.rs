@@ -8,7 +8,7 @@
 mod loom_common;
 
 use egret_reactor::{Counter, Event, Eventpoll, Events};
-use loom_common::{ET, Lamp, NOW, SOON, forgotten, model, wait, waiter, with};
+use loom_common::{ET, Lamp, NOW, SOON, bounded_model, forgotten, model, wait, waiter, with};
 use std::sync::Arc;
 
 #[test]
@@ -103,7 +103,7 @@ fn a_wait_beside_a_modify_tells_the_old_interest_or_the_new_one() {
 /// The usual loop of a one-shot interest: told, read, armed again; a write may fall anywhere into it.
 #[test]
 fn a_write_while_a_one_shot_is_armed_again_is_not_lost() {
-    model(|| {
+    bounded_model(4, || {
         let poll = Eventpoll::new().unwrap();
         let counter = Arc::new(Counter::new(0));
         poll.add(&counter, 0, Events::IN | Events::ONESHOT, 1).unwrap();
