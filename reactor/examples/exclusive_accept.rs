@@ -80,17 +80,20 @@ pub(crate) fn run(threads: usize, connections: usize) -> io::Result<Vec<Share>> 
     let stop = Arc::new(Counter::new(0));
 
     thread::scope(|scope| {
-        let acceptors: Vec<_> = (0..threads)
+        // A thread that can't be started is an error and no panic: a panic here would wait for the other acceptors, for ever.
+        let acceptors: io::Result<Vec<_>> = (0..threads)
             .map(|_| {
                 let (listener, stop) = (&listener, &stop);
-                scope.spawn(move || accept(listener, stop))
+                thread::Builder::new().spawn_scoped(scope, move || accept(listener, stop))
             })
             .collect();
-        let made = make_connections(address, connections);
+        let made = acceptors.and_then(|acceptors| {
+            make_connections(address, connections)?;
+            Ok(acceptors)
+        });
         // Level-triggered and never read: every thread sees it.
         stop.write(1)?;
-        let shares = acceptors.into_iter().map(|acceptor| acceptor.join().expect("no panic")).collect();
-        made.and(shares)
+        made?.into_iter().map(|acceptor| acceptor.join().expect("no panic")).collect()
     })
 }
 
@@ -146,7 +149,8 @@ fn make_connections(address: SocketAddr, connections: usize) -> io::Result<()> {
         Ok(())
     };
     thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(client)).collect();
-        clients.into_iter().try_for_each(|client| client.join().expect("no panic"))
+        let clients: io::Result<Vec<_>> =
+            (0..CLIENTS).map(|_| thread::Builder::new().spawn_scoped(scope, client)).collect();
+        clients?.into_iter().try_for_each(|client| client.join().expect("no panic"))
     })
 }

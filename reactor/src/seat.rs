@@ -97,7 +97,11 @@ mod real {
         /// Publishes what the lane has. Threads outside a pool submit what was put off first, so that an edge that rises
         /// with the arm is not told twice; an owner leaves that to the call that blocks, unless it will not block.
         pub(crate) fn pump(&self, ready: &Ready, last_look: bool) -> io::Result<()> {
-            self.lane().pump(Some(ready), last_look || !self.owner)
+            if last_look {
+                self.lane().pump_settled(Some(ready))
+            } else {
+                self.lane().pump(Some(ready), !self.owner)
+            }
         }
 
         /// Whether a look can do without pumping.
@@ -123,15 +127,22 @@ mod real {
             std::thread::yield_now();
         }
 
+        /// If nobody leads, one who follows shall.
+        pub(crate) fn hand_over(&self) {
+            if self.took_turns.get() {
+                self.lane().hand_over();
+            }
+        }
+
         pub(crate) fn take_interrupt(&self) -> bool {
             self.owner && self.lane().take_interrupt()
         }
 
-        pub(crate) fn take_graveyard(&self) -> Vec<Arc<dyn Source>> {
+        pub(crate) fn take_graveyard() -> Vec<Arc<dyn Source>> {
             GRAVEYARD.try_with(Cell::take).unwrap_or_default()
         }
 
-        pub(crate) fn give_back_graveyard(&self, graveyard: Vec<Arc<dyn Source>>) {
+        pub(crate) fn give_back_graveyard(graveyard: Vec<Arc<dyn Source>>) {
             // At the end of a thread it is simply not kept.
             let _kept = GRAVEYARD.try_with(|cell| cell.set(graveyard));
         }
@@ -143,9 +154,7 @@ mod real {
             if self.owner {
                 return;
             }
-            if self.took_turns.get() {
-                self.lane().hand_over();
-            }
+            self.hand_over();
             // A thread's end: there is no next one.
             let replaced = SHARED.try_with(|shared| shared.replace(self.parker.take()));
             drop(replaced);
@@ -197,15 +206,17 @@ mod model {
 
         pub(crate) fn rest(&self) {}
 
+        pub(crate) fn hand_over(&self) {}
+
         pub(crate) fn take_interrupt(&self) -> bool {
             false
         }
 
-        pub(crate) fn take_graveyard(&self) -> Vec<Arc<dyn Source>> {
+        pub(crate) fn take_graveyard() -> Vec<Arc<dyn Source>> {
             Vec::new()
         }
 
-        pub(crate) fn give_back_graveyard(&self, graveyard: Vec<Arc<dyn Source>>) {
+        pub(crate) fn give_back_graveyard(graveyard: Vec<Arc<dyn Source>>) {
             drop(graveyard);
         }
     }

@@ -49,6 +49,11 @@ pub trait Source: Send + Sync + 'static {
     #[cfg(not(egret_loom))]
     #[doc(hidden)]
     fn catch_up(&self, _lanes: &crate::Lanes) {}
+
+    /// An interest that came through these lanes has ended. Called without locks. Not for implementors outside this crate.
+    #[cfg(not(egret_loom))]
+    #[doc(hidden)]
+    fn unwatched(&self, _lanes: &crate::Lanes) {}
 }
 
 /// The readiness of a source that remembers it: no code of a user's runs when it is asked.

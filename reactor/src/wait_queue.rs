@@ -138,6 +138,12 @@ impl WaitQueue {
         self.queue.wake_with(key, wakes);
     }
 
+    /// [`wake_all`](Self::wake_all) with the caller's wakes.
+    #[cfg(not(egret_loom))]
+    pub(crate) fn wake_all_with(&self, key: Events, wakes: &mut Wakes<'_>) {
+        self.queue.wake_all(key, wakes);
+    }
+
     /// Whether nobody watches.
     pub fn is_empty(&self) -> bool {
         self.queue.hooks.lock().head.is_none()

@@ -70,7 +70,7 @@ fn the_kernel_and_egret_agree_over_poll_as_far_as_promised() {
 }
 
 /// What random scripts have found, each reduced to the lines that matter.
-const HARD: [(&str, &str); 15] = [
+const HARD: [(&str, &str); 17] = [
     (
         "an instance is no interest of its own, for MOD and DEL too",
         "instance 0\ntag 0 1\nmod 0 1 IN 1\ndel 1 0",
@@ -92,6 +92,16 @@ const HARD: [(&str, &str); 15] = [
         "two wake-ups that say OUT are not for everybody, even after the end",
         "instance 0\ninstance 1\nunix 2 3\ntag 2 4\nadd 0 4 OUT 1\nadd 1 4 0 2\nadd 0 1 IN|ET 3\nwrite 4 1\nwrite 4 1\n\
          shutdown 3 both\nwait 0 9\ndrain 3\nwait 0 9",
+    ),
+    (
+        "an end that was told is not told again by an arm that is made later",
+        "instance 0\nunix 1 2\nadd 0 1 ET 1\ninstance 3\nwrite 1 1\nwrite 1 1\nshutdown 1 both\nwait 0 9\nadd 3 1 OUT 2\n\
+         drain 2\nwait 0 9",
+    ),
+    (
+        "data and then room are two wake-ups, though the feed tells the level",
+        "instance 0\nunix 1 2\ntag 2 3\nwrite 2 1\nwrite 2 1\nwrite 2 1\nwrite 2 1\nwrite 2 1\nwrite 2 1\nadd 0 3 IN 1\n\
+         add 0 2 OUT 2\nfill 1\ndrain 1\nwait 0 9",
     ),
     (
         "two wake-ups that say IN are not for everybody, even after one end of the stream",

@@ -209,6 +209,7 @@ impl Program {
     }
 
     /// The ignored test `wrapper` becomes the program in the end. It chooses its feed itself, whatever this test run is told.
+    #[allow(dead_code)] // not every test binary does this
     pub fn start_through(wrapper: &str, arguments: &[&str]) -> Self {
         Self::spawn(Self::command(wrapper).env_remove("EGRET_FEED"), arguments)
     }

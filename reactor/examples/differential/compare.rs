@@ -5,7 +5,9 @@
 //! more):
 //!
 //! * **siblings**: two `Fd`s over one file (`dup`). The kernel's queue holds one hook for each interest, egret's `Fd`s keep
-//!   theirs together, so events of *one file* may change places with each other.
+//!   theirs together, so events of *such a file* may stand at other places, and keep them for a while.
+//!   The same for two interests in one unix socket, where the peer has read and then written before egret looked: an answer
+//!   for OUT that is followed by one for several IN looks like a single wake-up for everybody.
 //! * **unnamed**: a wake-up that names no condition (shutdown) while an interest is not ready. The kernel puts it on its list
 //!   all the same and drops it when it is asked; io_uring says nothing. If it comes true meanwhile it is told, but at
 //!   another place among the events; and an edge-triggered outer instance may see one edge more in the kernel. Looked for
@@ -105,7 +107,7 @@ pub fn wait(world: &mut World<'_>, number: Number, max: usize) -> Verdict {
         return Verdict::Same;
     }
     if let (Ok(kernel), Ok(egret)) = (&kernel, &egret) {
-        if siblings(world, file, kernel, egret) {
+        if siblings(world, file, kernel, egret, max) {
             return Verdict::Siblings;
         }
         if world.files[file].suspect && unnamed(world, file, kernel, egret, max) {
@@ -121,26 +123,32 @@ pub fn names(world: &World<'_>, file: usize) -> BTreeMap<u64, Number> {
     world.files[file].interests.iter().map(|(target, interest)| (interest.data, *target)).collect()
 }
 
-/// Whether only events of one file, with several `Fd`s over it, have changed places.
-fn siblings(world: &World<'_>, file: usize, kernel: &[(u32, u64)], egret: &[(u32, u64)]) -> bool {
+/// Whether only events of files with several `Fd`s have changed places.
+fn siblings(world: &World<'_>, file: usize, kernel: &[(u32, u64)], egret: &[(u32, u64)], max: usize) -> bool {
     let names = names(world, file);
-    let file_of = |data: &u64| Some(world.handles.get(names.get(data)?)?.file);
-    let tangled = |data: &u64| file_of(data).is_some_and(|file| is_tangled(world, file));
-    kernel.len() == egret.len()
-        && kernel.iter().zip(egret).all(|((_, k), (_, e))| {
-            let (first, second) = (file_of(k), file_of(e));
-            let may_swap = first == second || is_instance(world, first) || is_instance(world, second);
-            k == e || (tangled(k) && tangled(e) && may_swap)
-        })
+    let tangled = |data: &u64| {
+        let handle = names.get(data).and_then(|target| world.handles.get(target));
+        handle.is_some_and(|handle| is_tangled(world, handle.file))
+    };
+    let others = |events: &[(u32, u64)]| -> Vec<(u32, u64)> {
+        events.iter().filter(|event| !tangled(&event.1)).copied().collect()
+    };
+    let (first, second) = (others(kernel), others(egret));
+    let cut = kernel.len() == max && egret.len() == max;
+    let same = if cut { first.len().min(second.len()) } else { first.len().max(second.len()) };
+    // Without a cut nothing may be missing or beyond, in whatever place.
+    let complete = cut || kernel.len() == egret.len() && kernel.iter().all(|event| egret.contains(event));
+    complete && first.iter().take(same).eq(second.iter().take(same))
 }
 
 fn is_instance(world: &World<'_>, file: Option<usize>) -> bool {
     file.is_some_and(|file| world.files[file].kind == crate::objects::Kind::Instance)
 }
 
-/// A file with several `Fd`s, or an instance that watches one.
+/// A file with several `Fd`s (or a unix socket where events have met), or an instance that watches one.
 fn is_tangled(world: &World<'_>, file: usize) -> bool {
     world.files[file].sources > 1
+        || world.files[file].met
         || world.files[file]
             .interests
             .keys()

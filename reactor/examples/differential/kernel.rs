@@ -84,10 +84,17 @@ pub fn ask(fd: &impl AsRawFd, request: libc::c_ulong) -> io::Result<i32> {
     Ok(answer)
 }
 
-/// The state of a TCP connection; none if it is over.
-pub fn tcp_state(fd: &impl AsRawFd) -> Option<u8> {
-    // The first byte of `tcp_info` is the state.
-    let mut info = [0u8; 8];
+/// What a TCP connection says of itself (Linux: `struct tcp_info`).
+pub struct Tcp {
+    pub state: u8,
+    /// Bytes that were sent, each counted once.
+    pub sent: u64,
+    pub received: u64,
+}
+
+/// None if the connection is over.
+pub fn tcp(fd: &impl AsRawFd) -> Option<Tcp> {
+    let mut info = [0u8; 216];
     let mut size = info.len() as libc::socklen_t;
     // SAFETY: the array is valid for the size given with it; the kernel fills at most that.
     let result = unsafe {
@@ -99,8 +106,14 @@ pub fn tcp_state(fd: &impl AsRawFd) -> Option<u8> {
             &mut size,
         )
     };
+    // By offset: tcpi_state, tcpi_bytes_received, tcpi_bytes_sent, tcpi_bytes_retrans.
+    let at = |offset: usize| info[offset..].first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
     const CLOSE: u8 = 7;
-    (result == 0 && info[0] != CLOSE).then_some(info[0])
+    (result == 0 && info[0] != CLOSE).then(|| Tcp {
+        state: info[0],
+        sent: at(200) - at(208),
+        received: at(128),
+    })
 }
 
 pub fn set_option<T>(fd: &impl AsRawFd, level: i32, name: i32, value: &T) -> io::Result<()> {

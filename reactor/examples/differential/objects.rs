@@ -172,15 +172,19 @@ fn until(condition: impl Fn() -> bool) -> bool {
 }
 
 /// Waits until nothing is under way from one end to the other that either would be woken for: everything that was sent is
-/// acknowledged, or the sender has room and no end of its stream to be acknowledged, so that nobody waits for that. False if it
+/// acknowledged; or it has arrived, and the sender has room and no end of its stream to be acknowledged, so that nobody waits for that. False if it
 /// takes too long.
 pub fn settle(from: &OwnedFd, to: &OwnedFd) -> bool {
     let rests = || {
         let Ok(unacknowledged @ 1..) = kernel::ask(from, SIOCOUTQ) else { return true };
         const ESTABLISHED: u8 = 1;
         const CLOSE_WAIT: u8 = 8;
-        match kernel::tcp_state(from) {
-            Some(ESTABLISHED | CLOSE_WAIT) if kernel::level(from, OUT) & OUT != 0 => true,
+        match kernel::tcp(from) {
+            Some(kernel::Tcp { state: ESTABLISHED | CLOSE_WAIT, sent, .. })
+                if kernel::level(from, OUT) & OUT != 0 =>
+            {
+                kernel::tcp(to).is_none_or(|to| to.received >= sent)
+            }
             Some(_) => kernel::ask(from, SIOCOUTQNSD).is_ok_and(|unsent| unsent == unacknowledged),
             None => true,
         }

@@ -60,21 +60,26 @@ pub struct File {
     pub suspect: bool,
     /// A TCP socket whose state may still change.
     ending: bool,
+    /// A unix socket whose peer has read and then written, with no look at the feed in between; see [`compare`].
+    pub met: bool,
 }
 
 pub struct World<'a> {
     pub setting: &'a Setting,
     pub handles: BTreeMap<Number, Handle>,
     pub files: Vec<File>,
+    /// Files that were read since egret last looked at its feed.
+    read: Vec<usize>,
 }
 
 impl<'a> World<'a> {
     pub fn new(setting: &'a Setting) -> Self {
-        Self { setting, handles: BTreeMap::new(), files: Vec::new() }
+        Self { setting, handles: BTreeMap::new(), files: Vec::new(), read: Vec::new() }
     }
 
     /// Runs one line. An error is one of the machine (no descriptors), not one of either side.
     pub fn run(&mut self, op: &Op) -> io::Result<Verdict> {
+        self.note(op);
         match *op {
             Op::Pipe(a, b) => self.pair(a, b, Kind::Pipe, objects::pipe),
             Op::Unix(a, b) => self.pair(a, b, Kind::Unix, objects::unix),
@@ -136,13 +141,38 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Keeps `met` up to date.
+    fn note(&mut self, op: &Op) {
+        let file = |number| self.handles.get(&number).map(|handle: &Handle| handle.file);
+        match *op {
+            Op::Read(a, _) | Op::Drain(a) => self.read.extend(file(a)),
+            Op::Write(a, _) | Op::Fill(a) => {
+                if let Some(file) = file(a).filter(|file| self.read.contains(file))
+                    && let (Kind::Unix, Some(peer)) = (self.files[file].kind, self.files[file].peer)
+                {
+                    self.files[peer].met = true;
+                }
+            }
+            Op::Shutdown(..) | Op::Urgent(_) => {}
+            _ => self.read.clear(),
+        }
+    }
+
     fn free(&self, number: Number) -> bool {
         !self.handles.contains_key(&number)
     }
 
     fn file(&mut self, kind: Kind) -> usize {
         let interests = BTreeMap::new();
-        self.files.push(File { kind, peer: None, sources: 1, interests, suspect: false, ending: false });
+        self.files.push(File {
+            kind,
+            peer: None,
+            sources: 1,
+            interests,
+            suspect: false,
+            ending: false,
+            met: false,
+        });
         self.files.len() - 1
     }
 

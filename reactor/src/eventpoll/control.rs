@@ -140,6 +140,9 @@ impl Inner {
             drop(admission);
             result
         };
+        if result.is_err() || panic.is_some() {
+            self.unwatched(source);
+        }
         rethrow(panic, &mut graveyard);
         result
     }
@@ -228,15 +231,27 @@ impl Inner {
         }
         self.catch_up(source);
         let mut topology = nested.map(|inner| (inner, topology::lock()));
-        let mut control = self.control.lock();
-        control.reap(&self.ready);
-        let found = control.interests.remove(&Key::new(source, tag));
-        let interest = found.ok_or_else(|| errno(libc::ENOENT))?;
-        self.detach(&interest.item);
+        {
+            let mut control = self.control.lock();
+            control.reap(&self.ready);
+            let found = control.interests.remove(&Key::new(source, tag));
+            let interest = found.ok_or_else(|| errno(libc::ENOENT))?;
+            self.detach(&interest.item);
+        }
         if let Some((inner, graph)) = &mut topology {
             graph.disconnect(self.id, inner.id);
         }
+        drop(topology);
+        self.unwatched(source);
         Ok(())
+    }
+
+    /// No locks are held: the source may let go of what it kept for this interest.
+    pub(super) fn unwatched(&self, source: &Arc<dyn Source>) {
+        #[cfg(not(egret_loom))]
+        source.unwatched(self.ready.lanes());
+        #[cfg(egret_loom)]
+        let _no_feed = source;
     }
 
     /// Unhooks an item, so that no callback of it runs any more, and takes it out of the lists.

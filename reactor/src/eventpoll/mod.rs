@@ -157,7 +157,7 @@ impl Eventpoll {
     /// meanwhile costs no wake-up, and the processor is kept busy. Zero, the default, parks at once.
     ///
     /// It holds for waits that begin after the call. A waiter that is looking around is not parked: an exclusive walk
-    /// doesn't take it for one that waits. What it looks at is the feed of its own lane and the ready list; between two
+    /// doesn't take it for one that waits, and a signal handler that runs doesn't end its wait. What it looks at is the feed of its own lane and the ready list; between two
     /// looks it gives up the processor once.
     pub fn set_busy_poll(&self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -241,9 +241,6 @@ impl Drop for Inner {
             let mut control = self.control.lock();
             (std::mem::take(&mut control.interests), control.graphed)
         };
-        if graphed {
-            topology::lock().remove(self.id);
-        }
         for interest in interests.values() {
             interest.item.unhook();
         }
@@ -252,5 +249,14 @@ impl Drop for Inner {
         // Items that a callback still holds keep the queue alive: its hooks are told now, not when it is freed. Those who
         // watch hear nothing: the interest vanishes as with any source, and the kernel takes it out before it wakes.
         self.ready.pollers().retire();
+        // Last: while a hook of it stands somewhere, the ways through it count.
+        if graphed {
+            topology::lock().remove(self.id);
+        }
+        for interest in interests.values() {
+            if let Some(source) = interest.item.source() {
+                self.unwatched(&source);
+            }
+        }
     }
 }

@@ -50,7 +50,9 @@ impl Inner {
         if let Some(next) = next {
             next.unpark();
         }
-        rethrow(panic, graveyard);
+        if let Some(thrown) = panic {
+            resume_unwind(thrown);
+        }
         delivered
     }
 

@@ -9,7 +9,7 @@
 
 use super::{Inner, Instance};
 use crate::sync::{Mutex, MutexGuard, Weak};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 
 /// Longest chain of edges, so at most five instances over a source (the kernel's `EP_MAX_NESTS`).
@@ -102,32 +102,36 @@ impl Graph {
         }
     }
 
-    /// Chains are at most `MAX_NESTS` long, so the recursion is.
     fn reaches(&self, from: Id, to: Id) -> bool {
-        self.nodes
-            .get(&from)
-            .is_some_and(|node| node.watches.iter().any(|next| *next == to || self.reaches(*next, to)))
+        self.below(from).contains(&to)
     }
 
+    /// Level by level, each instance once a level: parallel edges don't multiply. Chains are at most `MAX_NESTS` long.
     fn depth(&self, from: Id, next: fn(&Node) -> &Vec<Id>) -> usize {
-        self.nodes
-            .get(&from)
-            .map_or(0, |node| next(node).iter().map(|id| 1 + self.depth(*id, next)).max().unwrap_or(0))
+        let mut level = vec![from];
+        for depth in 0.. {
+            let mut further: Vec<Id> = level
+                .iter()
+                .filter_map(|id| self.nodes.get(id))
+                .flat_map(|node| next(node).iter().copied())
+                .collect();
+            if further.is_empty() {
+                return depth;
+            }
+            further.sort_unstable();
+            further.dedup();
+            level = further;
+        }
+        unreachable!("the graph has no circles")
     }
 
     /// This instance and all that can be reached downwards from it.
-    pub(super) fn below(&self, from: Id) -> Vec<Id> {
-        let mut found = vec![from];
-        let mut next = 0;
-        while let Some(id) = found.get(next) {
-            if let Some(node) = self.nodes.get(id) {
-                for inner in &node.watches {
-                    if !found.contains(inner) {
-                        found.push(*inner);
-                    }
-                }
-            }
-            next += 1;
+    pub(super) fn below(&self, from: Id) -> HashSet<Id> {
+        let mut found = HashSet::from([from]);
+        let mut open = vec![from];
+        while let Some(id) = open.pop() {
+            let inner = self.nodes.get(&id).into_iter().flat_map(|node| &node.watches);
+            open.extend(inner.copied().filter(|inner| found.insert(*inner)));
         }
         found
     }
@@ -241,9 +245,7 @@ mod tests {
         assert_eq!(graph.ways_up(1, &mut known), [1, 0, 0, 0, 0], "nobody watches it");
         assert_eq!(graph.ways_up(3, &mut known), [0, 3, 0, 0, 0]);
         assert_eq!(graph.ways_up(4, &mut known), [0, 1, 3, 0, 0]);
-        let mut below = graph.below(2);
-        below.sort_unstable();
-        assert_eq!(below, [2, 3, 4]);
+        assert_eq!(graph.below(2), HashSet::from([2, 3, 4]));
         assert!(graph.is_watched(3) && !graph.is_watched(1));
     }
 }

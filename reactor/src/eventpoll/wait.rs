@@ -21,6 +21,7 @@ use crate::seat::Seat;
 use crate::source::Source;
 use crate::sync::Arc;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
 /// What [`Eventpoll::wait_notified`] returns.
@@ -75,7 +76,8 @@ impl Eventpoll {
     /// # Errors
     /// * `EINVAL` if `events` is empty.
     /// * `EINTR` ([`Interrupted`](io::ErrorKind::Interrupted)) if a signal handler ran in this thread and nothing was ready.
-    ///   Of the threads that share a lane only the one that blocks in the feed is told; the others go on waiting.
+    ///   Of the threads that share a lane only the one that blocks in the feed is told; the others go on waiting. So does a thread
+    ///   that is looking around ([`set_busy_poll`](Eventpoll::set_busy_poll)) when the handler runs.
     /// * In a child that was forked after the instance was made: it has to make its own.
     /// * Whatever the feed's system call returns, for example `ENOMEM`.
     ///
@@ -96,12 +98,14 @@ impl Eventpoll {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
         let seat = Seat::take(self.inner.ready())?;
-        let mut graveyard = seat.take_graveyard();
-        let woken = self.inner.wait_seated(&seat, events, timeout, &mut graveyard);
-        // No lock is held here: sources whose last reference the scan held go now.
+        let mut graveyard = Seat::take_graveyard();
+        let wait = AssertUnwindSafe(|| self.inner.wait_seated(&seat, events, timeout, &mut graveyard));
+        let woken = catch_unwind(wait);
+        // No lock is held here, and somebody else leads if anybody waits: sources whose last reference the scan held go now.
+        drop(seat);
         graveyard.clear();
-        seat.give_back_graveyard(graveyard);
-        woken
+        Seat::give_back_graveyard(graveyard);
+        woken.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// Wakes the most recently parked waiter, whose wait then returns early; if nobody waits, the next wait does so
@@ -156,8 +160,11 @@ impl Inner {
                     if last_look {
                         return interrupted.map_or(Ok(Woken::default()), Err);
                     }
-                    // Sources that went away meanwhile must not wait for the end of this wait.
-                    graveyard.clear();
+                    // Sources that went away meanwhile must not wait for the end of this wait, nor their drop for one who leads.
+                    if !graveyard.is_empty() {
+                        seat.hand_over();
+                        graveyard.clear();
+                    }
                     expired |= expired_by(deadline);
                 }
                 Step::Park => {

@@ -44,12 +44,11 @@ impl Watch {
     /// # Errors
     /// `ENOSPC` if the limit is reached.
     pub(super) fn take() -> io::Result<Self> {
-        let watch = Self(());
-        // The place is given back by the drop.
-        if WATCHES.fetch_add(1, Ordering::Relaxed) < MAX.load(Ordering::Relaxed) {
-            Ok(watch)
-        } else {
-            Err(io::Error::from_raw_os_error(libc::ENOSPC))
+        let max = MAX.load(Ordering::Relaxed);
+        let one_more = |watches| if watches < max { Some(watches + 1) } else { None };
+        match WATCHES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
+            Ok(_) => Ok(Self(())),
+            Err(_) => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
         }
     }
 }

@@ -88,6 +88,10 @@ pub(crate) trait Feed: Send + Sync + fmt::Debug {
     /// See [`disarm_now`](Feed::disarm_now), which gave `how`. False if it has to be asked again.
     fn unpinned(&self, token: Token, how: Disarmed) -> bool;
 
+    /// Makes what has happened up to now ready for the harvest, also where that is another thread's work: as far as can be done
+    /// within a moment.
+    fn settle(&self) {}
+
     /// Whether something was put off.
     fn has_pending(&self) -> bool;
 
@@ -124,7 +128,8 @@ pub enum FeedChoice {
     /// io_uring (Linux 6.0 and later, where it is allowed).
     Uring,
     /// Linux AIO's poll (Linux 4.19 and later): O(1) an event like io_uring, with a submission for each, and allowed in many
-    /// containers where io_uring is not. Its contexts count against `fs.aio-max-nr`.
+    /// containers where io_uring is not. Its contexts count against `fs.aio-max-nr`. A close or shutdown by the peer is told some
+    /// microseconds late, which a wait without blocking may notice.
     Aio,
     /// `poll(2)`: works everywhere, costs O(n) a turn.
     Poll,

@@ -86,8 +86,32 @@ impl Poll {
     }
 }
 
+/// `ppoll(2)`, also for more entries than there may be descriptors (RLIMIT_NOFILE), which it refuses: a descriptor may have
+/// several arms.
+pub(super) fn ppoll(polls: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<()> {
+    match ppoll_once(polls, timeout) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+        result => return result,
+    }
+    let mut places = HashMap::new();
+    let mut merged: Vec<libc::pollfd> = Vec::new();
+    for poll in polls.iter().filter(|poll| poll.fd >= 0) {
+        let at = *places.entry(poll.fd).or_insert(merged.len());
+        match merged.get_mut(at) {
+            Some(all) => all.events |= poll.events,
+            None => merged.push(*poll),
+        }
+    }
+    ppoll_once(&mut merged, timeout)?;
+    for poll in polls {
+        let unasked = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
+        poll.revents = places.get(&poll.fd).map_or(0, |at| merged[*at].revents & (poll.events | unasked));
+    }
+    Ok(())
+}
+
 /// `ppoll(2)` without a signal mask: nanoseconds instead of milliseconds.
-fn ppoll(polls: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<()> {
+fn ppoll_once(polls: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<()> {
     let timespec = timeout.map(|t| libc::timespec {
         tv_sec: t.as_secs().try_into().unwrap_or(libc::time_t::MAX),
         tv_nsec: t.subsec_nanos().into(),

@@ -4,8 +4,8 @@
 //! completion with the present level for every arrival. Submissions are batched and go in with the next `io_uring_enter`,
 //! which is the one that blocks; completions are read from shared memory without a system call. `COOP_TASKRUN` (and not
 //! `DEFER_TASKRUN`): completions appear whenever the submitting thread passes through the kernel, at the latest at the next
-//! timer tick, and any thread may take them. The ring says when some are waiting for that (`TASKRUN_FLAG`), so a look that must not miss
-//! anything enters the kernel only if it has to.
+//! timer tick, and any thread may take them. The ring says when some are waiting for that (`TASKRUN_FLAG`), so a look that must
+//! not miss anything enters the kernel only if it has to.
 //!
 //! Who may touch what:
 //!
@@ -23,25 +23,49 @@
 
 use super::{Completion, Disarmed, Fallen, Feed, Token};
 use crate::events::Events;
-use crate::sync::Mutex;
+use crate::fork::Birthplace;
+use crate::sync::{AtomicBool, Mutex, Ordering};
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::time::Duration;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
 /// Entries of the submission queue: what one turn of a busy worker arms and closes. When it is full it is submitted. A guess.
 const SUBMISSIONS: u32 = 256;
+/// How long a look waits at most for another thread's share. Measured: microseconds for a thread that runs or sleeps, two ticks for one
+/// that has ended; the rest is for a busy machine, where it has to get a processor first. A guess.
+const SETTLING: Duration = Duration::from_millis(20);
 /// Entries of the completion queue: 64 KiB of ring. An overflow is handled but costs a system call and new arms, so it is
 /// sized for thousands of sockets that move between two harvests. A guess.
 const COMPLETIONS: u32 = 4096;
 
 pub(crate) struct Uring {
-    ring: IoUring,
+    /// See `Drop`.
+    ring: ManuallyDrop<IoUring>,
     submission: Mutex<()>,
     completion: Mutex<()>,
     completions: usize,
+    birthplace: Birthplace,
+    /// The flag stayed up when it was last waited for: its thread has ended, and a kernel worker does its work, within two ticks,
+    /// without taking it down. That is waited for once, not by every look.
+    unsettled: AtomicBool,
+}
+
+impl Drop for Uring {
+    fn drop(&mut self) {
+        if self.birthplace.check().is_ok() {
+            // SAFETY: dropped here only, and not used after it.
+            unsafe { ManuallyDrop::drop(&mut self.ring) };
+            return;
+        }
+        // A forked child has not inherited the ring's memory: what it has at these addresses is something else, which must not be
+        // unmapped. It has the descriptor.
+        // SAFETY: the ring owns its descriptor, and is neither used nor dropped after this.
+        drop(unsafe { OwnedFd::from_raw_fd(self.ring.as_raw_fd()) });
+    }
 }
 
 impl fmt::Debug for Uring {
@@ -77,7 +101,17 @@ impl Uring {
             return Err(unsupported("multishot poll as of Linux 6.0"));
         }
         let completions = params.cq_entries() as usize;
-        let feed = Self { ring, submission: Mutex::new(()), completion: Mutex::new(()), completions };
+        let feed = Self {
+            ring: ManuallyDrop::new(ring),
+            submission: Mutex::new(()),
+            completion: Mutex::new(()),
+            completions,
+            birthplace: Birthplace::here(),
+            unsettled: AtomicBool::new(false),
+        };
+        // For `settle`. Where it is refused, so is the other call, which changes nothing.
+        // SAFETY: takes no pointers.
+        unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) };
         // The synchronous cancel came with 6.0 and is a third system call that a filter may refuse.
         match feed.cancel_now(Token::NONE) {
             Ok(()) => {}
@@ -177,6 +211,30 @@ impl Feed for Uring {
         // The last completion becomes visible under the kernel's lock of the ring, and the file is let go before that lock is
         // released: a call that takes the lock and finds nothing comes after it.
         matches!(self.cancel_now(token), Err(error) if error.raw_os_error() == Some(libc::ENOENT))
+    }
+
+    /// A wake-up becomes a completion in the thread that submitted the arm. One that computes gets round to it at the next tick:
+    /// an interrupt makes it do so now, and `membarrier(2)` sends one to every processor that runs a thread of this process. One
+    /// that sleeps was woken for it and needs a processor.
+    fn settle(&self) {
+        if !self.is_pending() {
+            self.unsettled.store(false, Ordering::Relaxed);
+            return;
+        }
+        let end = Instant::now() + SETTLING;
+        while self.submit().is_ok() {
+            let up = self.is_pending();
+            if !up || self.unsettled.load(Ordering::Relaxed) || Instant::now() >= end {
+                self.unsettled.store(up, Ordering::Relaxed);
+                break;
+            }
+            // SAFETY: takes no pointers. Where it is refused there is still the tick.
+            unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) };
+            std::thread::yield_now();
+        }
+        // The flag falls before the completions are published, both under the kernel's lock of the ring: a call that takes it
+        // comes after.
+        let _no_such_arm = self.cancel_now(Token::NONE);
     }
 
     fn has_pending(&self) -> bool {

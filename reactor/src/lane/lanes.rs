@@ -84,17 +84,22 @@ impl Lanes {
         }
     }
 
-    /// The lanes that [`Eventpoll::new`](crate::Eventpoll::new) uses: made once, on first use.
+    /// The lanes that [`Eventpoll::new`](crate::Eventpoll::new) uses: made on first use; a forked child makes its own.
     ///
     /// # Errors
     /// As [`new`](Lanes::new) with [`FeedChoice::Auto`]; the next call tries again.
     pub fn process_default() -> io::Result<Self> {
-        static DEFAULT: OnceLock<Lanes> = OnceLock::new();
-        if let Some(lanes) = DEFAULT.get() {
+        static DEFAULT: OnceLock<Mutex<Option<Lanes>>> = OnceLock::new();
+        let mut default = DEFAULT.get_or_init(Mutex::default).lock();
+        if let Some(lanes) = &*default
+            && lanes.check_process().is_ok()
+        {
             return Ok(lanes.clone());
         }
         let lanes = Self::new(FeedChoice::Auto)?;
-        Ok(DEFAULT.get_or_init(|| lanes).clone())
+        // In a forked child: the parent's stay as they were inherited.
+        std::mem::forget(default.replace(lanes.clone()));
+        Ok(lanes)
     }
 
     /// The feed in use.

@@ -70,6 +70,10 @@ pub(crate) struct LaneInner {
     /// Something was armed whose edges are counted exactly: to be submitted before the next delivery, so that what held at
     /// ADD is not told twice.
     exact: AtomicBool,
+    /// Such a thing was armed here at some time.
+    serves_exact: AtomicBool,
+    /// Arms were made anew by a harvest.
+    was_renewed: AtomicBool,
     /// How many arms there are, counting those that are ending: a lane without any has nothing to harvest. It may lag behind
     /// downwards, never upwards.
     occupied: AtomicUsize,
@@ -124,6 +128,8 @@ impl LaneInner {
             wake,
             any_dead: AtomicBool::new(false),
             exact: AtomicBool::new(false),
+            serves_exact: AtomicBool::new(false),
+            was_renewed: AtomicBool::new(false),
             occupied: AtomicUsize::new(0),
             attended: AtomicBool::new(false),
             lead: Mutex::new(Lead::default()),
@@ -158,6 +164,7 @@ impl LaneInner {
             token
         };
         if fallen == Fallen::Watched {
+            self.serves_exact.store(true, Ordering::Relaxed);
             self.exact.store(true, Ordering::Relaxed);
         }
         self.nudge();
@@ -245,9 +252,18 @@ impl LaneInner {
         }
     }
 
+    /// Whether this arm is not over yet.
+    pub(crate) fn knows(&self, token: Token) -> bool {
+        self.arms.lock().get(token).is_some()
+    }
+
     /// Hands over what was put off. If the kernel has no memory for it now, it stays queued and goes with the next
     /// submission; the end of the ring closes what is left.
     fn submit_or_leave(&self) {
+        if self.birthplace.check().is_err() {
+            // A forked child has no ring to hand it to.
+            return;
+        }
         if let Err(error) = self.feed.submit() {
             debug_assert!(error.raw_os_error().is_some());
         }
@@ -277,8 +293,9 @@ impl LaneInner {
         let deadline = Instant::now() + LET_GO;
         let how = match self.feed.disarm_now(token) {
             Ok(how) => how,
-            Err(error) => {
-                debug_assert!(error.raw_os_error().is_some());
+            Err(_out_of_memory) => {
+                // It goes with the next submission instead.
+                let _queued = self.feed.disarm(token, None);
                 return;
             }
         };
@@ -347,6 +364,18 @@ impl LaneInner {
         self.occupied.load(Ordering::Relaxed) == 0
     }
 
+    /// [`pump`](Self::pump) for a look that must be right: also what another thread has to turn into answers first. Only exact
+    /// descriptors promise that.
+    pub(crate) fn pump_settled(&self, pumping: Option<&Ready>) -> io::Result<()> {
+        if !self.serves_exact.load(Ordering::Relaxed) {
+            return self.pump(pumping, true);
+        }
+        self.feed.settle();
+        self.pump(pumping, true)?;
+        // Arms whose thread has ended were made anew, and have answered at once.
+        if self.was_renewed.swap(false, Ordering::Relaxed) { self.pump(pumping, true) } else { Ok(()) }
+    }
+
     /// Publishes what the feed has: each completion as its source's callback would. Waiters of `pumping` are left alone,
     /// for the caller delivers for it.
     pub(crate) fn pump(&self, pumping: Option<&Ready>, submit: bool) -> io::Result<()> {
@@ -376,7 +405,12 @@ impl LaneInner {
         }
         drop(released);
         // Another thread may be about to block without having seen it.
-        if renewed { self.feed.submit() } else { Ok(()) }
+        if renewed {
+            self.was_renewed.store(true, Ordering::Relaxed);
+            self.feed.submit()
+        } else {
+            Ok(())
+        }
     }
 
     fn publish(
@@ -482,8 +516,6 @@ impl LaneInner {
 impl Drop for LaneInner {
     fn drop(&mut self) {
         // Descriptors whose close was put off.
-        if self.birthplace.check().is_ok() {
-            self.submit_or_leave();
-        }
+        self.submit_or_leave();
     }
 }

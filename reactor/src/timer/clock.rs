@@ -11,6 +11,7 @@
 //!      ▲                      ▲ │ ▲ something is due: tells, unlocked         │   or the end of its keep-alive
 //!      │                      │ └─┘                                           │
 //!      │                      ├──── the time has come ────────────────────────┤
+//!      │                      ├──── the last one that rested leaves ──────────┤ rings the bell
 //!      │                      └──── enter or renew with an earlier deadline ──┘ rings the bell
 //!      └── the keep-alive is over, and no timer is filed or resting
 //! ```
@@ -128,8 +129,18 @@ impl Clock {
 
     /// Forgets the timer. If it is being told just now, that goes on.
     pub(super) fn leave(&self, id: u64, old: Place) {
-        let withdrawn = self.inner.lock().schedule.withdraw(id, old);
+        let mut inner = self.inner.lock();
+        let withdrawn = inner.schedule.withdraw(id, old);
+        // It sleeps for the sake of one that rested, and without an end. From any other sleep it comes back by itself.
+        let ring = inner.thread == Thread::Asleep(None) && inner.schedule.is_idle();
+        if ring {
+            inner.thread = Thread::Awake;
+        }
+        drop(inner);
         drop(withdrawn);
+        if ring {
+            self.bell.notify_one();
+        }
     }
 
     fn start(self: &Arc<Self>) -> io::Result<()> {
@@ -284,8 +295,9 @@ mod tests {
         let second = Instant::now();
         clock.renew(1, Place { at: first, periodic: true }, entry(&timer, second, true));
         assert_eq!(told.recv_timeout(BOUND), Ok((1, second)));
+        until("it sleeps without an end again", || clock.inner.lock().thread == Thread::Asleep(None));
         clock.leave(1, Place { at: second, periodic: true });
-        // Forgetting rings nobody, so the thread sleeps on until somebody does.
+        until("nothing rests, so the thread has gone", || clock.inner.lock().thread == Thread::Absent);
         let at = Instant::now();
         clock.enter(1, None, entry(&timer, at, false)).unwrap();
         assert_eq!(told.recv_timeout(BOUND), Ok((1, at)));

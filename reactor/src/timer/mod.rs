@@ -43,8 +43,9 @@ use std::time::{Duration, Instant};
 ///   or asked for its [`remaining`](Timer::remaining) time: what it misses is counted, not announced. That is what a
 ///   timerfd does, and it makes the shortest period harmless.
 /// * While timers are set, one thread of the process, `egret-clock`, sleeps until the earliest deadline and wakes whoever
-///   watches. It starts with the first timer, takes no signals, and ends a second after the last one has expired or
-///   was disarmed. Setting a timer calls the kernel only to start that thread or to shorten its sleep.
+///   watches. It starts with the first timer, takes no signals, and ends a second after the last deadline that it knew of:
+///   a timer that is disarmed or dropped before it has expired doesn't wake it. Setting a timer calls the kernel only to
+///   start that thread or to shorten its sleep.
 /// * In a child forked after its parent has used a timer there is no such thread: there `set`, `set_at` and `read` return
 ///   an error, and a timer is never ready.
 ///

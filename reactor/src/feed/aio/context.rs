@@ -85,6 +85,11 @@ pub(super) struct Name(*mut Iocb);
 
 impl Name {
     pub(super) const NONE: Name = Name(std::ptr::null_mut());
+
+    #[cfg(test)]
+    pub(super) fn address(self) -> usize {
+        self.0.addr()
+    }
 }
 
 /// `struct io_event`.

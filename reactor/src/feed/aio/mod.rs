@@ -28,7 +28,14 @@
 //! which may be interrupted between the two; and if it drops the last reference, the file is closed a timer tick later
 //! (`fput` of a kernel thread). So who needs the file to be let go at once cancels a second request after the first, the
 //! fence: both go to the workers of the processor that the caller runs on, which take one after the other (unless the caller
-//! was moved to another processor between the two).
+//! was moved to another processor between the two). A request that a wake-up completes lets go within the wake-up.
+//!
+//! A wake-up that names its conditions (data that came, room that is there) completes a request at once. One that names none (a
+//! shutdown, a close) has a worker thread of the kernel's ask the file: that is told some microseconds later.
+//!
+//! Known limits: the kernel finds the request to cancel by walking all that are in flight, so giving up an arm costs more the
+//! more there are (10 us at 1000, 140 us at 4000, the newest one, measured); one whose condition came needs no cancel. Kernels
+//! before 5.16 that lack its fixes can lose a wake-up that meets another one (there, poll requests left their queue too early).
 
 mod context;
 mod state;
@@ -99,7 +106,10 @@ impl Aio {
         probe.aim(PROBE, wake, Events::empty());
         context.submit(&[probe.name()])?;
         context.cancel(&probe)?;
-        context.wait(&mut [IoEvent::default()], Some(Duration::ZERO))?;
+        match context.wait(&mut [IoEvent::default()], Some(Duration::ZERO)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
         let state = State::new(context, limit, wake, alive.clone());
         Ok(Self { state: Mutex::new(state), alive })
     }

@@ -4,6 +4,7 @@ use super::context::{Context, IoEvent, Name};
 use super::table::{Arm, Arms, ByHand, Flights, Purpose};
 use super::{BATCH, GROWTH, PROBE, RESERVED};
 use crate::events::Events;
+use crate::feed::poll::ppoll;
 use crate::feed::watch::LOOK_AGAIN;
 use crate::feed::{Completion, Fallen, Token, drain, level_of};
 use crate::sync::{Arc, AtomicUsize};
@@ -286,10 +287,8 @@ impl State {
             let gone = libc::pollfd { fd: -1, events: 0, revents: 0 };
             polls.push(self.arms.get(*token).map_or(gone, |arm| poll_of(arm)));
         }
-        // SAFETY: the slice is valid for its length, and a zero timeout doesn't block.
-        let n = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, 0) };
         // Who can't look now (no memory) looks again after the next wait.
-        if n >= 0 {
+        if ppoll(&mut polls, Some(Duration::ZERO)).is_ok() {
             for (token, poll) in looks.iter().zip(&polls) {
                 if let Some(arm) = self.arms.get(*token)
                     && let ByHand::Until(when) = arm.by_hand

@@ -199,3 +199,80 @@ impl Flights {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DUPLEX: Events = Events::IN.union(Events::OUT);
+
+    fn arm(token: u64) -> Arm {
+        Arm::new(Token(token), 0, DUPLEX, Fallen::Told)
+    }
+
+    #[test]
+    fn a_request_asks_for_what_no_other_asks_for() {
+        let mut arm = arm(0);
+        assert_eq!(arm.wants(), Some(DUPLEX));
+        arm.take_off(0, DUPLEX);
+        assert_eq!(arm.wants(), None);
+        arm.land(0, DUPLEX);
+        assert!(arm.watch.take_in(Events::OUT, false, Instant::now));
+        assert_eq!(arm.wants(), Some(Events::IN), "OUT would complete at once");
+        arm.take_off(1, Events::IN);
+        assert!(arm.watch.rearm(Events::OUT));
+        assert_eq!(arm.wants(), Some(Events::OUT), "the other one stays in flight");
+        arm.take_off(2, Events::OUT);
+        arm.land(1, Events::IN);
+        assert!(arm.watch.take_in(Events::IN, false, Instant::now));
+        assert_eq!(arm.wants(), None, "the one that is left hears of errors, too");
+        arm.land(2, Events::OUT);
+        assert!(arm.watch.take_in(Events::OUT, false, Instant::now));
+        assert_eq!(arm.wants(), Some(Events::empty()), "for errors alone");
+        arm.take_off(3, Events::empty());
+        arm.land(3, Events::empty());
+        assert!(arm.watch.take_in(Events::HUP, false, Instant::now));
+        assert_eq!(arm.wants(), None, "it would complete at once");
+    }
+
+    #[test]
+    fn an_arm_that_ends_or_is_looked_at_asks_for_nothing() {
+        let (mut ending, mut by_hand) = (arm(0), arm(1));
+        ending.ending = Some(libc::ECANCELED);
+        by_hand.by_hand = ByHand::Always;
+        assert_eq!((ending.wants(), by_hand.wants()), (None, None));
+        assert_eq!((ending.wants_looks(), by_hand.wants_looks()), (false, true));
+    }
+
+    #[test]
+    fn an_arm_is_found_by_its_own_token_only() {
+        let mut arms = Arms::default();
+        let wake = Arm::new(Token::WAKE, 0, Events::IN, Fallen::Told);
+        arms.insert(wake);
+        arms.insert(arm(3 << 32 | 7));
+        assert!(arms.get(Token(3 << 32 | 7)).is_some() && arms.get(Token::WAKE).is_some());
+        assert!(arms.get(Token(2 << 32 | 7)).is_none(), "an earlier generation");
+        assert!(arms.get(Token(6)).is_none() && arms.get(Token::NONE).is_none());
+        arms.remove(Token(2 << 32 | 7));
+        assert_eq!(arms.len(), 2);
+        arms.remove(Token(3 << 32 | 7));
+        assert_eq!((arms.len(), arms.tokens()), (1, vec![Token::WAKE]));
+    }
+
+    #[test]
+    fn a_request_in_flight_keeps_its_place_and_its_address() {
+        let mut flights = Flights::default();
+        let purpose = |token| Purpose::Poll { token: Token(token), asked: Events::IN };
+        let first = flights.take_off(purpose(1), 0);
+        let address = flights.name(first).address();
+        let others: Vec<u32> = (0..100).map(|token| flights.take_off(purpose(token), 0)).collect();
+        assert!(!others.contains(&first));
+        assert_eq!(flights.name(first).address(), address);
+        assert_eq!(flights.land(u64::from(first)), Some((first, purpose(1))));
+        assert_eq!(flights.land(u64::from(first)), None, "landed already");
+        assert_eq!(flights.land(u64::MAX), None, "nobody's");
+        assert_eq!(flights.take_off(Purpose::Fence, 0), first, "used again");
+        flights.ground();
+        assert_eq!(flights.land(u64::from(first)), None);
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! At delivery it asks the kernel with a zero-timeout `poll(2)`, as epoll asks the file. What it hears in between comes from
 //! arms in the feed. All interests that come through the same lanes stand in one queue, in the order that the kernel's would
-//! have ([`wait_queue`](crate::wait_queue)), and up to two arms walk it:
+//! have ([`wait_queue`](crate::wait_queue)), and the arms walk it ([`ear`]):
 //!
 //! | arm    | hears                                       | made when an interest wants   |
 //! |--------|---------------------------------------------|-------------------------------|
@@ -10,9 +10,9 @@
 //! | output | OUT, WRNORM, WRBAND; ERR and HUP            | one of the first three        |
 //! | errors | ERR and HUP                                 | none of these, and there is no input arm |
 //!
-//! Not one for all, because an answer may tell the level instead of what has happened (io_uring asks the file again when several wake-ups
-//! met): one arm for both directions would show one interest the other's edges. Within a direction the kernel's own wake-ups
-//! don't tell the conditions apart either.
+//! Not one for all, because an answer may tell the level instead of what has happened (io_uring asks the file again when several
+//! wake-ups met): one arm for both directions would show one interest the other's edges. Within a direction the kernel's own
+//! wake-ups don't tell the conditions apart either.
 //!
 //! A life of an arm:
 //!
@@ -20,7 +20,7 @@
 //!            ADD or MOD wants it: armed, submitted       what held already was taken in
 //!   (none) ───────────────────────────────────► deaf ───────────────────────────────────► hears
 //!      ▲                                                                                    │
-//!      └── the one interest that is left doesn't want it (MOD), or the `Fd` is dropped ─────┘
+//!      └── the one interest that is left doesn't want it (MOD), or was the last (DEL) ──────┘
 //! ```
 //!
 //! Deaf, because an arm starts by reporting what holds, and that is no event for the interests that stand there already; the one
@@ -31,31 +31,23 @@
 //!   file's in one row. (Two tags in one `Fd` are in one row.)
 //! * A wake-up that names no condition (a shutdown) is heard only if something holds. The kernel puts an interest on its list
 //!   all the same, and drops it when it is asked; if it has come true meanwhile, it stands at the earlier place.
+//! * On a unix socket an OUT that is followed by several IN in one call looks like a wake-up for everybody: these interests hear
+//!   in the order of the queue.
+//! * Two wake-ups that met after one direction has ended are told to those who want nothing but RDHUP, too.
 //! * The end of both directions walks exclusive interests twice, and may wake a second one.
 //! * A terminal in packet mode (`TIOCPKT`) wakes with nothing but PRI, which io_uring passes over.
 
+mod ear;
+
 use crate::events::Events;
-use crate::feed::{Completion, Fallen, Token};
-use crate::lane::{Armed, LaneInner, Lanes};
-use crate::parker::Wakes;
+use crate::feed::{Fallen, Token};
+use crate::lane::{LaneInner, Lanes};
 use crate::source::{PollTable, Source};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
-use crate::wait_queue::WaitQueue;
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+use ear::{Direction, Ear, Queue};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-
-/// What the input arm hears, beside ERR and HUP. All of it for anyone who wants a part: the kernel wakes readers of a socket
-/// with all of it (`sock_def_readable`), and io_uring passes over a wake-up if PRI is all that is wanted.
-const INPUT: Events =
-    Events::IN.union(Events::RDNORM).union(Events::RDBAND).union(Events::PRI).union(Events::RDHUP);
-
-/// What the output arm hears.
-const OUTPUT: Events = Events::OUT.union(Events::WRNORM).union(Events::WRBAND);
-
-/// What all arms hear (io_uring adds RDHUP by itself). Wake-ups name none of these, errors excepted, which are for everybody: in
-/// an answer they say that the file was asked.
-const UNNAMED: Events = Events::ERR.union(Events::HUP).union(Events::RDHUP);
 
 /// A descriptor as a source: sockets, pipes, eventfds, terminals, whatever `poll(2)` understands.
 ///
@@ -63,6 +55,12 @@ const UNNAMED: Events = Events::ERR.union(Events::HUP).union(Events::RDHUP);
 /// `uring` feed edges are exact: every arrival is one. With `aio` and `poll` an edge is a change from not ready to ready; if
 /// the fall before it was not seen it is told up to 10 ms late, and a descriptor that simply stays ready is told again that
 /// often.
+///
+/// An interest that has fired under [`Events::ONESHOT`] is silent, but its descriptor stays armed: each arrival costs the thread that
+/// blocks in the feed a look. Remove an interest that shall rest for long.
+///
+/// A thread that has added an `Fd` may see [`Interrupted`](io::ErrorKind::Interrupted) from its own blocking calls that have a timeout
+/// (`SO_RCVTIMEO`, `SO_SNDTIMEO`): with `uring` the kernel works for the ring in that thread, as it would run a signal handler.
 ///
 /// ```
 /// use egret_reactor::{Event, Eventpoll, Events, Fd};
@@ -94,122 +92,10 @@ struct Group {
     queue: Arc<Queue>,
     /// By [`Direction`].
     arms: [Option<Token>; 3],
-}
-
-struct Queue {
-    hooks: WaitQueue,
-    /// The arms that hear, by [`Direction`]; [`Token::NONE`] where there is none. The input arm hears all that is for everybody,
-    /// and so does the errors arm: where one of them is, the output arm leaves that to it.
-    tokens: [AtomicU64; 3],
-    /// An answer was passed over because the next one says it again: that one is for everybody. Used under the lane's lock.
-    everybody: AtomicBool,
-    is_socket: bool,
-}
-
-impl Queue {
-    fn direction_of(&self, token: Token) -> Option<Direction> {
-        Direction::ALL
-            .into_iter()
-            .find(|direction| self.tokens[*direction as usize].load(Ordering::SeqCst) == token.0)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Direction {
-    Input,
-    Output,
-    Errors,
-}
-
-impl Direction {
-    const ALL: [Direction; 3] = [Direction::Input, Direction::Output, Direction::Errors];
-
-    fn conditions(self) -> Events {
-        match self {
-            Direction::Input => INPUT,
-            Direction::Output => OUTPUT,
-            Direction::Errors => Events::empty(),
-        }
-    }
-
-    /// Whether an interest needs this arm.
-    fn serves(self, interest: Events) -> bool {
-        match self {
-            Direction::Errors => !interest.intersects(INPUT | OUTPUT),
-            direction => interest.intersects(direction.conditions()),
-        }
-    }
-}
-
-/// The part of an arm that the lane calls.
-struct Ear {
-    direction: Direction,
-    queue: Arc<Queue>,
-    deaf: AtomicBool,
-}
-
-impl Ear {
-    fn is_deaf(&self) -> bool {
-        self.deaf.load(Ordering::SeqCst)
-    }
-
-    /// Whether another arm speaks for everybody.
-    fn is_spoken_for(&self) -> bool {
-        let [input, _, errors] = &self.queue.tokens;
-        let speaks = |token: &AtomicU64| token.load(Ordering::SeqCst) != Token::NONE.0;
-        match self.direction {
-            Direction::Input => false,
-            Direction::Output => speaks(input) || speaks(errors),
-            Direction::Errors => speaks(input),
-        }
-    }
-}
-
-impl Armed for Ear {
-    fn fire(&self, level: Events, wakes: &mut Wakes<'_>) {
-        if self.is_deaf() {
-            return;
-        }
-        let mut key = if self.is_spoken_for() { level - UNNAMED } else { level };
-        if self.queue.everybody.swap(false, Ordering::SeqCst) {
-            key = Events::empty();
-        } else if key.is_empty() {
-            return;
-        } else if self.queue.is_socket {
-            // The kernel wakes who uses a socket with all of a direction (`sock_def_readable`, `sock_def_write_space`); the
-            // level may show less.
-            key |= self.direction.conditions() - UNNAMED;
-        }
-        self.queue.hooks.wake_with(key, wakes);
-    }
-
-    /// A wake-up that names no condition reaches all arms, one after the other, and they answer with the level. Everybody
-    /// shall hear of it in one walk, so the last of them speaks for all.
-    fn is_said_again_by(&self, level: Events, next: &Completion) -> bool {
-        let Ok(again) = next.level else { return false };
-        let Some(other) = self.queue.direction_of(next.token) else { return false };
-        if other == self.direction || self.is_deaf() {
-            return false;
-        }
-        let input = match (self.direction, other) {
-            (Direction::Input, _) => Some(level),
-            (_, Direction::Input) => Some(again),
-            _ => None,
-        };
-        // A socket's wake-up for readers names RDBAND, which is never in the level.
-        let unnamed_input =
-            self.queue.is_socket && input.is_some_and(|input| !input.contains(Events::RDBAND));
-        let unnamed = unnamed_input || level.intersects(UNNAMED) && again.intersects(UNNAMED);
-        if unnamed {
-            self.queue.everybody.store(true, Ordering::SeqCst);
-        }
-        unnamed
-    }
-
-    /// `poll` tells the lane of every condition that doesn't hold. What follows is for everybody, in any case.
-    fn lost(&self) {
-        self.deaf.store(false, Ordering::SeqCst);
-    }
+    /// How many were ever made.
+    made: u64,
+    /// Arms that were given up with the last interest: the file may be pinned until the lane has submitted that.
+    ending: Vec<Token>,
 }
 
 impl Group {
@@ -227,6 +113,8 @@ impl Group {
             let ear = Arc::new(Ear { direction, queue: self.queue.clone(), deaf });
             let token = self.lane.arm(fd, direction.conditions(), Fallen::Watched, ear.clone())?;
             self.arms[direction as usize] = Some(token);
+            self.made += 1;
+            self.queue.ages[direction as usize].store(self.made, Ordering::SeqCst);
             new.push(ear);
             Ok(())
         });
@@ -255,9 +143,26 @@ impl Group {
         }
     }
 
+    /// The last interest is gone: what arrives concerns nobody, and must not wake who blocks in the feed.
+    fn disarm_all(&mut self) {
+        self.ending.retain(|token| self.lane.knows(*token));
+        for direction in Direction::ALL {
+            if let Some(token) = self.arms[direction as usize].take() {
+                self.lane.disarm(token, None);
+                self.ending.push(token);
+            }
+        }
+        self.name_arms();
+    }
+
     fn name_arms(&self) {
-        for (name, arm) in self.queue.tokens.iter().zip(&self.arms) {
-            name.store(arm.unwrap_or(Token::NONE).0, Ordering::SeqCst);
+        for direction in Direction::ALL {
+            let token = self.arms[direction as usize].unwrap_or(Token::NONE);
+            let before = self.queue.tokens[direction as usize].swap(token.0, Ordering::SeqCst);
+            if direction != Direction::Output && before != token.0 {
+                // Errors come and go: an older arm's answer may be under way with one that this arm has not heard of.
+                self.queue.told.fetch_and(Events::HUP.bits(), Ordering::SeqCst);
+            }
         }
     }
 }
@@ -289,14 +194,11 @@ impl<T: AsFd + Send + Sync + 'static> Fd<T> {
         let at = match groups.iter().position(|group| group.lanes.is(lanes)) {
             Some(at) => at,
             None => {
-                let queue = Queue {
-                    hooks: WaitQueue::new(),
-                    tokens: [const { AtomicU64::new(Token::NONE.0) }; 3],
-                    everybody: AtomicBool::new(false),
-                    is_socket: self.is_socket,
-                };
-                let (lane, queue) = (lanes.here()?, Arc::new(queue));
-                groups.push(Group { lanes: lanes.clone(), lane, queue, arms: [None; 3] });
+                let (lane, queue) = (lanes.here()?, Arc::new(Queue::new(self.is_socket)));
+                // Lanes that are used no more need not be kept by this.
+                groups.retain(|group| !group.queue.hooks.is_empty());
+                let lanes = lanes.clone();
+                groups.push(Group { lanes, lane, queue, arms: [None; 3], made: 0, ending: Vec::new() });
                 groups.len() - 1
             }
         };
@@ -307,6 +209,13 @@ impl<T: AsFd + Send + Sync + 'static> Fd<T> {
             group.disarm_for(interest);
         }
         table.register(&group.queue.hooks);
+        let ends = self.level(Events::empty()) & Events::ALWAYS;
+        if alone {
+            // It is polled next, and finds them itself.
+            group.queue.told.store(ends.bits(), Ordering::SeqCst);
+        } else {
+            group.queue.told.fetch_and(ends.bits(), Ordering::SeqCst);
+        }
         Ok(())
     }
 
@@ -396,10 +305,19 @@ impl<T: AsFd + Send + Sync + 'static> Source for Fd<T> {
     fn catch_up(&self, lanes: &Lanes) {
         let armed =
             self.groups.lock().iter().find(|group| group.lanes.is(lanes)).map(|group| group.lane.clone());
-        // Not armed yet: what others wait for stands before this all the same.
-        if let Some(lane) = armed.or_else(|| lanes.here().ok()) {
+        // Not armed yet: its arms will see to that.
+        if let Some(lane) = armed {
             // Without memory to submit with: it is made up for by the next wait.
             let _put_off = lane.catch_up();
+        }
+    }
+
+    fn unwatched(&self, lanes: &Lanes) {
+        let mut groups = self.groups.lock();
+        if let Some(group) = groups.iter_mut().find(|group| group.lanes.is(lanes))
+            && group.queue.hooks.is_empty()
+        {
+            group.disarm_all();
         }
     }
 
@@ -414,7 +332,7 @@ impl<T: AsFd + Send + Sync + 'static> Drop for Fd<T> {
         for group in std::mem::take(&mut *self.groups.lock()) {
             // What happened before this was heard.
             let _put_off = group.lane.catch_up();
-            for token in group.arms.into_iter().flatten() {
+            for token in group.arms.into_iter().flatten().chain(group.ending) {
                 group.lane.disarm_now(token);
             }
             group.queue.hooks.retire();
