@@ -19,11 +19,11 @@ use crate::wait_queue::WaitQueue;
 
 /// What the input arm hears, beside ERR and HUP. All of it for anyone who wants a part: the kernel wakes readers of a socket
 /// with all of it (`sock_def_readable`), and io_uring passes over a wake-up if PRI is all that is wanted.
-const INPUT: Events =
+pub(super) const INPUT: Events =
     Events::IN.union(Events::RDNORM).union(Events::RDBAND).union(Events::PRI).union(Events::RDHUP);
 
 /// What the output arm hears.
-const OUTPUT: Events = Events::OUT.union(Events::WRNORM).union(Events::WRBAND);
+pub(super) const OUTPUT: Events = Events::OUT.union(Events::WRNORM).union(Events::WRBAND);
 
 /// What all arms hear (io_uring adds RDHUP by itself). Wake-ups name none of these, errors excepted, which are for everybody: in
 /// an answer they say that the file was asked.

@@ -44,7 +44,7 @@ use crate::feed::{Fallen, Token};
 use crate::lane::{LaneInner, Lanes};
 use crate::source::{PollTable, Source};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
-use ear::{Direction, Ear, Queue};
+use ear::{Direction, Ear, INPUT, OUTPUT, Queue};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -171,11 +171,14 @@ impl<T: AsFd + Send + Sync + 'static> Fd<T> {
     /// Wraps a descriptor.
     ///
     /// # Errors
-    /// `EPERM` for regular files, directories and devices like `/dev/null`, which are always ready and can't be watched; what
-    /// `fstat` says.
+    /// `EPERM` for files, directories and devices like `/dev/null`, which are always ready and can't be watched; `EBADF` for a
+    /// descriptor that only names a file (`O_PATH`), and what `fstat` says.
     pub fn new(io: T) -> io::Result<Self> {
         let stat = status(io.as_fd())?;
-        if !can_be_polled(&stat) {
+        if names_only(io.as_fd())? {
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        }
+        if !can_be_polled(io.as_fd(), &stat) {
             return Err(io::Error::from_raw_os_error(libc::EPERM));
         }
         let is_socket = stat.st_mode & libc::S_IFMT == libc::S_IFSOCK;
@@ -225,16 +228,19 @@ impl<T: AsFd + Send + Sync + 'static> Fd<T> {
 
     /// What holds now, from the kernel.
     fn level(&self, conditions: Events) -> Events {
-        let mut poll =
-            libc::pollfd { fd: self.raw(), events: (conditions - Events::ALWAYS).bits() as i16, revents: 0 };
-        loop {
-            // SAFETY: one valid pollfd, and a zero timeout: it can't block.
-            match unsafe { libc::poll(&mut poll, 1, 0) } {
-                -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
-                // No memory to ask with: nobody can tell, so whoever is interested shall try.
-                -1 => return conditions,
-                _ => return Events::from_bits_retain(u32::from(poll.revents as u16)),
-            }
+        level_of(self.raw(), conditions)
+    }
+}
+
+fn level_of(fd: RawFd, conditions: Events) -> Events {
+    let mut poll = libc::pollfd { fd, events: (conditions - Events::ALWAYS).bits() as i16, revents: 0 };
+    loop {
+        // SAFETY: one valid pollfd, and a zero timeout: it can't block.
+        match unsafe { libc::poll(&mut poll, 1, 0) } {
+            -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            // No memory to ask with: nobody can tell, so whoever is interested shall try.
+            -1 => return conditions,
+            _ => return Events::from_bits_retain(u32::from(poll.revents as u16)),
         }
     }
 }
@@ -262,10 +268,24 @@ fn status(fd: BorrowedFd<'_>) -> io::Result<libc::stat> {
     }
 }
 
-/// Regular files, directories and the memory devices have no poll operation; epoll refuses them (fact 11).
-fn can_be_polled(stat: &libc::stat) -> bool {
+/// Whether the descriptor was opened with `O_PATH`: it names a file and isn't one.
+fn names_only(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: takes no pointers.
+    match unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) } {
+        -1 => Err(io::Error::last_os_error()),
+        flags => Ok(flags & libc::O_PATH != 0),
+    }
+}
+
+/// What `poll(2)` says of a file without a poll operation (the kernel's `DEFAULT_POLLMASK`).
+const NEVER_POLLED: Events = Events::IN.union(Events::OUT).union(Events::RDNORM).union(Events::WRNORM);
+
+/// Files without a poll operation are refused by epoll (fact 11). Only epoll could be asked; so this goes by the type, and for
+/// regular files, of which some in `/proc` and `/sys` can be polled, by what they say.
+fn can_be_polled(fd: BorrowedFd<'_>, stat: &libc::stat) -> bool {
     match stat.st_mode & libc::S_IFMT {
-        libc::S_IFREG | libc::S_IFDIR => false,
+        libc::S_IFDIR | libc::S_IFBLK => false,
+        libc::S_IFREG => level_of(fd.as_raw_fd(), INPUT | OUTPUT) != NEVER_POLLED,
         // mem, null, port, zero, full, urandom (Linux: Documentation/admin-guide/devices.txt); random and kmsg can be polled.
         libc::S_IFCHR if libc::major(stat.st_rdev) == 1 => {
             !matches!(libc::minor(stat.st_rdev), 1 | 3 | 4 | 5 | 7 | 9)
