@@ -76,26 +76,15 @@ pub(super) enum Step {
 }
 
 impl Ready {
-    #[cfg(not(egret_loom))]
-    pub(super) fn new(id: Id, lanes: crate::lane::Lanes) -> Self {
+    pub(super) fn new(id: Id, #[cfg(not(egret_loom))] lanes: crate::lane::Lanes) -> Self {
         Self {
             id,
             lists: Mutex::new(Lists::default()),
             pollers: WaitQueue::new(),
             maybe_watched: AtomicBool::new(false),
             instance: OnceLock::new(),
+            #[cfg(not(egret_loom))]
             lanes,
-        }
-    }
-
-    #[cfg(egret_loom)]
-    pub(super) fn new(id: Id) -> Self {
-        Self {
-            id,
-            lists: Mutex::new(Lists::default()),
-            pollers: WaitQueue::new(),
-            maybe_watched: AtomicBool::new(false),
-            instance: OnceLock::new(),
         }
     }
 

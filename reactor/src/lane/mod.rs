@@ -18,32 +18,31 @@
 //! go of is dropped after it.
 
 mod arms;
+mod closing;
 mod lanes;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 pub use lanes::{Lane, LaneGuard, Lanes};
 
 use crate::eventpoll::ready::Ready;
 use crate::events::Events;
-use crate::feed::{self, Completion, Disarmed, Fallen, Feed, FeedKind, Token};
+use crate::feed::{self, Completion, Fallen, Feed, FeedKind, Token};
 use crate::fork::Birthplace;
-use crate::parker::{Parker, Wakes};
+use crate::parker::Wakes;
 use crate::seat;
 use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicUsize, Mutex, Ordering, fence};
 use arms::{Arm, Arms, State};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+use turns::Lead;
 
 const AWAKE: u8 = 0;
 const DOZING: u8 = 1;
 const KICKED: u8 = 2;
-
-/// How long a synchronous disarm waits for the kernel to let go. The measured worst case is a timer tick (4 ms at 250 Hz)
-/// plus the time until the thread that holds the arm is scheduled.
-const LET_GO: Duration = Duration::from_millis(500);
 
 /// What a completion is for.
 pub(crate) trait Armed: Send + Sync {
@@ -81,13 +80,6 @@ pub(crate) struct LaneInner {
     attended: AtomicBool,
     lead: Mutex<Lead>,
     birthplace: Birthplace,
-}
-
-/// Whose turn it is to block in a shared lane.
-#[derive(Default)]
-struct Lead {
-    taken: bool,
-    followers: Vec<Arc<Parker>>,
 }
 
 impl fmt::Debug for LaneInner {
@@ -212,111 +204,6 @@ impl LaneInner {
             return true;
         }
         false
-    }
-
-    /// Ends an arm, and closes its descriptor after it, both in the lane's next submission.
-    pub(crate) fn disarm(&self, token: Token, close: Option<OwnedFd>) {
-        if self.birthplace.check().is_err() {
-            // The arm is the parent's, and so is the ring; only the descriptor was inherited, and `close` ends that.
-            return;
-        }
-        let (disarmed, target) = {
-            let mut arms = self.arms.lock();
-            // Nothing armed under this token (any more): `close` is dropped, which closes it.
-            let Some(slot) = arms.get(token) else { return };
-            let target = match std::mem::replace(&mut slot.state, State::Closing) {
-                State::Armed(arm) => arm.target,
-                State::Dead(arm) => {
-                    arms.vacate(token);
-                    arms.released.push(arm.target);
-                    return;
-                }
-                State::Closing | State::Vacant => return,
-            };
-            let disarmed = self.feed.disarm(token, close);
-            if let Ok(Disarmed::Done | Disarmed::Now { .. }) = disarmed {
-                arms.vacate(token);
-            }
-            (disarmed, target)
-        };
-        drop(target);
-        match disarmed {
-            // The ring takes nothing (no memory). The descriptor is closed; the arm that pins it goes the direct way.
-            Err(_) => self.disarm_now(token),
-            Ok(Disarmed::Done) => {}
-            // Whoever blocks in the feed still pins the descriptor.
-            Ok(Disarmed::Now { .. }) => self.nudge(),
-            // The owner passes by. Anybody else can't tell when it does: it may be in a long task.
-            Ok(Disarmed::LastFollows) if seat::owns(self) && self.attended.load(Ordering::Acquire) => {}
-            Ok(Disarmed::LastFollows) => self.submit_or_leave(),
-        }
-    }
-
-    /// Whether this arm is not over yet.
-    pub(crate) fn knows(&self, token: Token) -> bool {
-        self.arms.lock().get(token).is_some()
-    }
-
-    /// Hands over what was put off. If the kernel has no memory for it now, it stays queued and goes with the next
-    /// submission; the end of the ring closes what is left.
-    fn submit_or_leave(&self) {
-        if self.birthplace.check().is_err() {
-            // A forked child has no ring to hand it to.
-            return;
-        }
-        if let Err(error) = self.feed.submit() {
-            debug_assert!(error.raw_os_error().is_some());
-        }
-    }
-
-    /// Ends an arm; when it returns the kernel holds the descriptor no longer on its behalf, so that closing it is felt at
-    /// once. Gives up after half a second, if the thread that made the arm gets no processor.
-    pub(crate) fn disarm_now(&self, token: Token) {
-        if self.birthplace.check().is_err() {
-            return;
-        }
-        let mut target = None;
-        {
-            let mut arms = self.arms.lock();
-            let Some(slot) = arms.get(token) else { return };
-            match std::mem::replace(&mut slot.state, State::Closing) {
-                State::Armed(arm) => target = Some(arm.target),
-                State::Dead(arm) => {
-                    arms.vacate(token);
-                    arms.released.push(arm.target);
-                    return;
-                }
-                State::Closing | State::Vacant => {}
-            }
-        }
-        drop(target);
-        let deadline = Instant::now() + LET_GO;
-        let how = match self.feed.disarm_now(token) {
-            Ok(how) => how,
-            Err(_out_of_memory) => {
-                // It goes with the next submission instead.
-                let _queued = self.feed.disarm(token, None);
-                return;
-            }
-        };
-        let last_follows = how == Disarmed::LastFollows;
-        if !last_follows {
-            self.arms.lock().vacate(token);
-        }
-        loop {
-            // Any thread may harvest: this one does until the last completion is there, and what the feed waits for.
-            if last_follows && self.pump(None, false).is_err() {
-                return;
-            }
-            let ended = !last_follows || self.arms.lock().get(token).is_none();
-            if ended && self.feed.unpinned(token, how) || Instant::now() >= deadline {
-                return;
-            }
-            if ended {
-                self.kick();
-            }
-            std::thread::yield_now();
-        }
     }
 
     /// Something was put off that a thread which blocks in the feed right now would not see.
@@ -471,40 +358,6 @@ impl LaneInner {
         if last && self.feed.arm(Token::WAKE, self.wake.as_raw_fd(), Events::IN, Fallen::Told).is_err() {
             // Nothing can be submitted: the next block fails with the same error and says so.
             self.doze.store(KICKED, Ordering::SeqCst);
-        }
-    }
-
-    /// Sleeps in the feed, or behind the thread that does.
-    pub(crate) fn take_turns(&self, parker: &Arc<Parker>, deadline: Option<Instant>) -> io::Result<()> {
-        let leads = {
-            let mut lead = self.lead.lock();
-            if !lead.taken {
-                lead.taken = true;
-                true
-            } else {
-                lead.followers.push(parker.clone());
-                false
-            }
-        };
-        if leads {
-            let result = parker.park_in_lane(deadline);
-            self.lead.lock().taken = false;
-            result
-        } else {
-            parker.park(deadline);
-            self.lead.lock().followers.retain(|other| !Arc::ptr_eq(other, parker));
-            Ok(())
-        }
-    }
-
-    /// A thread leaves `wait`: if nobody leads, the follower who came last is woken to do so.
-    pub(crate) fn hand_over(&self) {
-        let heir = {
-            let mut lead = self.lead.lock();
-            if lead.taken { None } else { lead.followers.pop() }
-        };
-        if let Some(heir) = heir {
-            heir.unpark();
         }
     }
 

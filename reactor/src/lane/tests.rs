@@ -6,6 +6,7 @@ use crate::feed::uring::Uring;
 use crate::{CachedFd, Event, Eventpoll, Events};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 fn small(submissions: u32, completions: u32) -> Option<(Lanes, Arc<LaneInner>)> {
     // SAFETY: eventfd takes no pointers, and the descriptor is new.
