@@ -13,7 +13,7 @@ use egret_reactor::{CachedFd, Counter, Event, Eventpoll, Events, Fd, FeedChoice,
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -286,21 +286,30 @@ fn a_parked_thread_and_a_socket() {
         let (mut near, far) = pair();
         let far = Arc::new(Fd::new(far).unwrap());
         poll.add(&far, 0, Events::IN, 1).unwrap();
+        // No channel: one that blocks its sender may allocate.
+        let (asked, over) = (AtomicUsize::new(1), AtomicBool::new(false));
+        let (asked, over) = (&asked, &over);
         thread::scope(|scope| {
-            let (done, proceed) = mpsc::sync_channel::<()>(1);
             let writer = scope.spawn(move || {
-                near.write_all(b"x").unwrap();
-                for () in proceed {
+                let mut written = 0;
+                while !over.load(Ordering::SeqCst) {
+                    if written == asked.load(Ordering::SeqCst) {
+                        thread::park();
+                        continue;
+                    }
                     near.write_all(b"x").unwrap();
+                    written += 1;
                 }
             });
             let mut events = [Event::default(); 8];
             steady(&format!("Fd and a thread that writes, {label}"), TURNS, || {
                 assert_eq!(poll.wait(&mut events, Some(NEVER)).unwrap(), 1);
                 assert_eq!(far.get_ref().read(&mut [0; 8]).unwrap(), 1);
-                done.send(()).unwrap();
+                asked.fetch_add(1, Ordering::SeqCst);
+                writer.thread().unpark();
             });
-            drop(done);
+            over.store(true, Ordering::SeqCst);
+            writer.thread().unpark();
             writer.join().unwrap();
         });
     });
