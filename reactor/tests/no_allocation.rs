@@ -286,6 +286,9 @@ fn a_parked_thread_and_a_socket() {
         let (mut near, far) = pair();
         let far = Arc::new(Fd::new(far).unwrap());
         poll.add(&far, 0, Events::IN, 1).unwrap();
+        let mut events = [Event::default(); 8];
+        // Whether a turn parks is a matter of luck. The first one that does makes the list of waiters.
+        assert_eq!(poll.wait(&mut events, Some(Duration::from_millis(1))).unwrap(), 0);
         // No channel: one that blocks its sender may allocate.
         let (asked, over) = (AtomicUsize::new(1), AtomicBool::new(false));
         let (asked, over) = (&asked, &over);
@@ -301,16 +304,27 @@ fn a_parked_thread_and_a_socket() {
                     written += 1;
                 }
             });
-            let mut events = [Event::default(); 8];
+            // Also when an assertion fails: the scope waits for it.
+            let _end = End { over, writer: writer.thread().clone() };
             steady(&format!("Fd and a thread that writes, {label}"), TURNS, || {
                 assert_eq!(poll.wait(&mut events, Some(NEVER)).unwrap(), 1);
                 assert_eq!(far.get_ref().read(&mut [0; 8]).unwrap(), 1);
                 asked.fetch_add(1, Ordering::SeqCst);
                 writer.thread().unpark();
             });
-            over.store(true, Ordering::SeqCst);
-            writer.thread().unpark();
-            writer.join().unwrap();
         });
     });
+}
+
+/// Ends a thread that writes when it is asked to.
+struct End<'a> {
+    over: &'a AtomicBool,
+    writer: thread::Thread,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+        self.writer.unpark();
+    }
 }
