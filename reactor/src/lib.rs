@@ -46,7 +46,7 @@
 //! | lane       | `lane`            | a lane's arms; held while completions are published              |
 //! | wait queue | `wait_queue`      | the hooks of a source; an inner instance's before an outer one's |
 //! | list       | `eventpoll::ready`| ready list, overflow list, waiters                               |
-//! | feed       | `feed`            | the submission and completion ends of a ring; a poll table      |
+//! | feed       | `feed`            | the ends of a ring; the table of `aio` or `poll`                |
 //!
 //! `Source::poll` is the only user code that runs under a lock (control), as in the kernel. Wakers, and drops of what a user
 //! gave us, run under none.

@@ -131,7 +131,7 @@ impl WaitQueue {
 
     /// [`wake`](WaitQueue::wake) for what concerns everybody, as the end of a stream: exclusive hooks don't end the walk.
     pub fn wake_all(&self, key: Events) {
-        self.queue.wake_all(key, &mut Wakes::new(None));
+        self.wake_all_with(key, &mut Wakes::new(None));
     }
 
     pub(crate) fn wake_with(&self, key: Events, wakes: &mut Wakes<'_>) {
@@ -139,7 +139,6 @@ impl WaitQueue {
     }
 
     /// [`wake_all`](Self::wake_all) with the caller's wakes.
-    #[cfg(not(egret_loom))]
     pub(crate) fn wake_all_with(&self, key: Events, wakes: &mut Wakes<'_>) {
         self.queue.wake_all(key, wakes);
     }

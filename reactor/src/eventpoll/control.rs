@@ -149,7 +149,7 @@ impl Inner {
 
     /// Whether an operation is about this instance itself: no such interest can be, and that is told first (fact 13).
     fn is(&self, nested: Option<&Nested>) -> bool {
-        nested.is_some_and(|nested| nested.id == self.id)
+        nested.is_some_and(|nested| nested.id == self.id())
     }
 
     /// What has happened before an interest changes is told under the old one: its event stands where it came, and none is
@@ -165,16 +165,16 @@ impl Inner {
     /// `ELOOP`, if `inner` may not be watched by this instance.
     fn admit_instance(&self, inner: &Nested, guests: &mut Vec<Instance>) -> io::Result<Admission> {
         let mut graph = topology::lock();
-        graph.check(self.id, inner.id)?;
-        graph.connect((self.id, &self.ready.instance()), (inner.id, &inner.instance));
+        graph.check(self.id(), inner.id)?;
+        graph.connect((self.id(), &self.ready.instance()), (inner.id, &inner.instance));
         let paths = paths::check_instance(&graph, inner.id, guests);
-        Ok(Admission { graph, edge: Some((self.id, inner.id)), paths })
+        Ok(Admission { graph, edge: Some((self.id(), inner.id)), paths })
     }
 
     /// This instance is watched, or was.
     fn admit_source(&self) -> Admission {
         let graph = topology::lock();
-        if !graph.is_watched(self.id) {
+        if !graph.is_watched(self.id()) {
             // Nobody can begin to watch while the topology is locked.
             self.control.lock().watched = false;
         }
@@ -239,7 +239,7 @@ impl Inner {
             self.detach(&interest.item);
         }
         if let Some((inner, graph)) = &mut topology {
-            graph.disconnect(self.id, inner.id);
+            graph.disconnect(self.id(), inner.id);
         }
         drop(topology);
         self.unwatched(source);

@@ -91,7 +91,7 @@ impl Eventpoll {
         // Without locks: `describe` is the user's, and the reference that it is called through may be the last.
         let interests = items.iter().map(describe).collect();
         let busy_poll = inner.busy_poll();
-        Dump { id: inner.id, interests, ready, overflow, scanning, waiters, watched, busy_poll }
+        Dump { id: inner.id(), interests, ready, overflow, scanning, waiters, watched, busy_poll }
     }
 }
 

@@ -68,7 +68,6 @@ pub(crate) type Instance = Arc<Inner>;
 pub(crate) struct Inner {
     ready: Arc<Ready>,
     control: Mutex<Control>,
-    id: topology::Id,
     /// How long a waiter looks around before it parks, in nanoseconds.
     busy_poll: AtomicU64,
 }
@@ -101,7 +100,6 @@ impl Eventpoll {
         let inner = Arc::new(Inner {
             ready: Arc::new(ready(id)),
             control: Mutex::new(Control::default()),
-            id,
             busy_poll: AtomicU64::new(0),
         });
         inner.ready.belongs_to(&inner);
@@ -180,7 +178,7 @@ impl fmt::Debug for Eventpoll {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (ready, overflow, waiters) = self.inner.ready.lock().lengths();
         f.debug_struct("Eventpoll")
-            .field("id", &self.inner.id)
+            .field("id", &self.inner.id())
             .field("ready", &ready)
             .field("overflow", &overflow)
             .field("waiters", &waiters)
@@ -193,6 +191,10 @@ impl Inner {
         &self.ready
     }
 
+    fn id(&self) -> topology::Id {
+        self.ready.id()
+    }
+
     fn busy_poll(&self) -> Duration {
         Duration::from_nanos(self.busy_poll.load(Ordering::Relaxed))
     }
@@ -200,7 +202,7 @@ impl Inner {
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inner").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Inner").field("id", &self.id()).finish_non_exhaustive()
     }
 }
 
@@ -217,7 +219,7 @@ impl Source for Inner {
     }
 
     fn nested(&self) -> Option<Nested> {
-        Some(Nested { id: self.id, instance: self.ready.instance() })
+        Some(Nested { id: self.id(), instance: self.ready.instance() })
     }
 
     /// What it holds may be fed by any lane; those of a thread that is alone are one.
@@ -230,7 +232,7 @@ impl Source for Inner {
     }
 
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Eventpoll {}", self.id)
+        write!(f, "Eventpoll {}", self.id())
     }
 }
 
@@ -251,7 +253,7 @@ impl Drop for Inner {
         self.ready.pollers().retire();
         // Last: while a hook of it stands somewhere, the ways through it count.
         if graphed {
-            topology::lock().remove(self.id);
+            topology::lock().remove(self.id());
         }
         for interest in interests.values() {
             if let Some(source) = interest.item.source() {

@@ -34,7 +34,7 @@
 //! * On a unix socket an OUT that is followed by several IN in one call looks like a wake-up for everybody: these interests hear
 //!   in the order of the queue.
 //! * Two wake-ups that met after one direction has ended are told to those who want nothing but RDHUP, too.
-//! * The end of both directions walks exclusive interests twice, and may wake a second one.
+//! * A wake-up that meets a standing error or hang-up in one answer reaches all exclusive interests, as these ends do.
 //! * A terminal in packet mode (`TIOCPKT`) wakes with nothing but PRI, which io_uring passes over.
 
 mod ear;

@@ -1,7 +1,7 @@
 //! Feeds: what tells a lane which descriptors moved.
 //!
 //! A [`Feed`] watches descriptors under tokens and reports [`Completion`]s. It knows no sources and no instances; the lane
-//! ([`crate::lane`]) translates. Each implementation is one file:
+//! ([`crate::lane`]) translates. Each implementation is a room of its own:
 //!
 //! | feed    | how                                             | edges                 |
 //! |---------|-------------------------------------------------|-----------------------|

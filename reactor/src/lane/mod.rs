@@ -69,12 +69,13 @@ pub(crate) struct LaneInner {
     /// Something was armed whose edges are counted exactly: to be submitted before the next delivery, so that what held at
     /// ADD is not told twice.
     exact: AtomicBool,
-    /// Such a thing was armed here at some time.
+    /// Something of that kind was armed here at some time: a look without blocking has to be right. (The flag above falls with the
+    /// submission.)
     serves_exact: AtomicBool,
     /// Arms were made anew by a harvest.
     was_renewed: AtomicBool,
-    /// How many arms there are, counting those that are ending: a lane without any has nothing to harvest. It may lag behind
-    /// downwards, never upwards.
+    /// How many arms there are, counting those that are ending: a lane without any has nothing to harvest. It may say more than
+    /// there are (until the next harvest), never less.
     occupied: AtomicUsize,
     /// Whether a worker passes by regularly and so carries out what was put off.
     attended: AtomicBool,
