@@ -39,7 +39,7 @@
 //! | module | what |
 //! |---|---|
 //! | `tcp` | [`TcpListener`], [`TcpStream`], their halves and traits |
-//! | `socket` | the loop under every read and write: try, wait, clear |
+//! | `socket`, `transfer` | the loop under every read and write: try, wait, clear; and its futures |
 //! | [`io`] | the traits of `futures-io`, which the sockets implement |
 //! | `ready` | [`Interest`] and [`Ready`] |
 //! | `addr`, `resolve` | [`ToSocketAddrs`], and the threads that resolve names |
@@ -54,6 +54,7 @@ mod resolve;
 mod socket;
 mod sync;
 mod tcp;
+mod transfer;
 
 pub use addr::ToSocketAddrs;
 pub use ready::{Interest, Ready};

@@ -19,11 +19,12 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::task::{Context, Poll, ready};
 
-use egret_executor::io::{Direction, Registration};
+use egret_executor::io::{Direction, Ready, Registration};
 use egret_reactor::{Events, Readiness};
 use socket2::SockRef;
 
 use crate::Interest;
+use crate::transfer::{All, Call, Peek, Receive, ReceiveVectored, Send, SendVectored, Transfer};
 
 /// The most buffers that one `sendmsg(2)` or `recvmsg(2)` takes; more are `EMSGSIZE`. The kernel's `UIO_MAXIOV`.
 const MAX_BUFFERS: usize = 1024;
@@ -65,8 +66,8 @@ impl Socket {
     }
 
     /// Waits as one of any number of tasks.
-    pub(crate) async fn seen(&self, interest: Interest) -> io::Result<Readiness> {
-        self.registration.ready(interest.events()).await
+    pub(crate) fn seen(&self, interest: Interest) -> Ready<'_> {
+        self.registration.ready(interest.events())
     }
 
     /// Takes back `seen` after a call that would have blocked.
@@ -87,31 +88,16 @@ impl Socket {
         }
         loop {
             let seen = ready!(self.registration.poll_ready(cx, direction))?;
-            if let Some(outcome) = self.settle(seen, direction, wanted, call(&self.options())) {
+            if let Some(outcome) = settle(&self.registration, seen, direction, wanted, call(&self.options()))
+            {
                 return Poll::Ready(outcome);
             }
         }
     }
 
-    /// Moves up to `wanted` bytes with `call`, waiting as one of any number of tasks. Nothing is awaited after the call.
-    pub(crate) async fn transfer(
-        &self,
-        direction: Direction,
-        wanted: usize,
-        mut call: impl FnMut(&SockRef<'_>) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        if wanted == 0 {
-            return Ok(0);
-        }
-        loop {
-            let seen = match self.registration.ready_now(direction) {
-                Some(seen) => seen,
-                None => self.registration.ready(events(direction)).await?,
-            };
-            if let Some(outcome) = self.settle(seen, direction, wanted, call(&self.options())) {
-                return outcome;
-            }
-        }
+    /// Makes a call as soon as it doesn't block, waiting as one of any number of tasks.
+    pub(crate) fn transfer<C: Call>(&self, call: C) -> Transfer<'_, C> {
+        Transfer::new(&self.registration, call)
     }
 
     /// The same without waiting: `WouldBlock` if nothing can be moved now.
@@ -177,31 +163,8 @@ impl Socket {
         }
     }
 
-    /// Draws the consequences of one call. `None`: go round again.
-    #[inline]
-    fn settle(
-        &self,
-        seen: Readiness,
-        direction: Direction,
-        wanted: usize,
-        outcome: io::Result<usize>,
-    ) -> Option<io::Result<usize>> {
-        match outcome {
-            Ok(moved) if was_short(moved, wanted) => {
-                self.registration.clear(seen, direction);
-                Some(Ok(moved))
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.registration.clear(seen, direction);
-                None
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
-            done => Some(done),
-        }
-    }
-
-    pub(crate) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.transfer(Direction::Read, buffer.len(), |socket| receive(socket, buffer)).await
+    pub(crate) fn read<'a, 'b>(&'a self, buffer: &'b mut [u8]) -> Transfer<'a, Receive<'b>> {
+        self.transfer(Receive(buffer))
     }
 
     pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -212,9 +175,11 @@ impl Socket {
         self.try_transfer(Direction::Read, buffer.len(), |socket| receive(socket, buffer))
     }
 
-    pub(crate) async fn read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let (buffers, wanted) = fillable(buffers);
-        self.transfer(Direction::Read, wanted, |socket| receive_vectored(socket, buffers)).await
+    pub(crate) fn read_vectored<'a, 'b, 'c>(
+        &'a self,
+        buffers: &'b mut [IoSliceMut<'c>],
+    ) -> Transfer<'a, ReceiveVectored<'b, 'c>> {
+        self.transfer(ReceiveVectored(fillable(buffers).0))
     }
 
     pub(crate) fn poll_read_vectored(
@@ -231,8 +196,8 @@ impl Socket {
         self.try_transfer(Direction::Read, wanted, |socket| receive_vectored(socket, buffers))
     }
 
-    pub(crate) async fn write(&self, data: &[u8]) -> io::Result<usize> {
-        self.transfer(Direction::Write, data.len(), |socket| send(socket, data)).await
+    pub(crate) fn write<'a, 'b>(&'a self, data: &'b [u8]) -> Transfer<'a, Send<'b>> {
+        self.transfer(Send(data))
     }
 
     pub(crate) fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
@@ -243,9 +208,11 @@ impl Socket {
         self.try_transfer(Direction::Write, data.len(), |socket| send(socket, data))
     }
 
-    pub(crate) async fn write_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
-        let (data, wanted) = sendable(data);
-        self.transfer(Direction::Write, wanted, |socket| send_vectored(socket, data)).await
+    pub(crate) fn write_vectored<'a, 'b, 'c>(
+        &'a self,
+        data: &'b [IoSlice<'c>],
+    ) -> Transfer<'a, SendVectored<'b, 'c>> {
+        self.transfer(SendVectored(sendable(data).0))
     }
 
     pub(crate) fn poll_write_vectored(
@@ -263,38 +230,20 @@ impl Socket {
     }
 
     /// Fills `buffer`.
-    pub(crate) async fn read_exact(&self, mut buffer: &mut [u8]) -> io::Result<()> {
-        while !buffer.is_empty() {
-            match self.read(buffer).await? {
-                0 => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
-                        "the stream ended before the buffer was full",
-                    ));
-                }
-                n => buffer = &mut buffer[n..],
-            }
-        }
-        Ok(())
+    pub(crate) fn read_exact<'a, 'b>(&'a self, buffer: &'b mut [u8]) -> All<'a, Receive<'b>> {
+        All(self.read(buffer))
     }
 
     /// Sends all of `data`.
-    pub(crate) async fn write_all(&self, mut data: &[u8]) -> io::Result<()> {
-        while !data.is_empty() {
-            match self.write(data).await? {
-                0 => return Err(io::Error::new(io::ErrorKind::WriteZero, "the socket takes no more data")),
-                n => data = &data[n..],
-            }
-        }
-        Ok(())
+    pub(crate) fn write_all<'a, 'b>(&'a self, data: &'b [u8]) -> All<'a, Send<'b>> {
+        All(self.write(data))
     }
 
-    /// Looks without taking. The data stays, and so must the readiness: one byte is all that is "wanted", so that no
-    /// look is ever a short one.
-    pub(crate) async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.transfer(Direction::Read, buffer.len().min(1), |socket| peek(socket, buffer)).await
+    pub(crate) fn peek<'a, 'b>(&'a self, buffer: &'b mut [u8]) -> Transfer<'a, Peek<'b>> {
+        self.transfer(Peek(buffer))
     }
 
+    /// One byte is all that is "wanted": see [`Peek`].
     pub(crate) fn poll_peek(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         self.poll_transfer(cx, Direction::Read, buffer.len().min(1), |socket| peek(socket, buffer))
     }
@@ -333,6 +282,29 @@ impl AsRawFd for Socket {
     }
 }
 
+/// Draws the consequences of one call. `None`: go round again.
+#[inline]
+pub(crate) fn settle(
+    registration: &Registration,
+    seen: Readiness,
+    direction: Direction,
+    wanted: usize,
+    outcome: io::Result<usize>,
+) -> Option<io::Result<usize>> {
+    match outcome {
+        Ok(moved) if was_short(moved, wanted) => {
+            registration.clear(seen, direction);
+            Some(Ok(moved))
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            registration.clear(seen, direction);
+            None
+        }
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
+        done => Some(done),
+    }
+}
+
 /// Whether a transfer says that the kernel's queue is now empty, or full. 0 is the end of the stream.
 ///
 /// There is one exception, which nothing tells of: with urgent data about, a read also ends at the mark, with more behind it. (The
@@ -343,22 +315,22 @@ fn was_short(moved: usize, wanted: usize) -> bool {
 }
 
 /// The events to wait for in a direction.
-fn events(direction: Direction) -> Events {
+pub(crate) fn events(direction: Direction) -> Events {
     match direction {
         Direction::Read => Events::IN,
         Direction::Write => Events::OUT,
     }
 }
 
-fn receive(socket: &SockRef<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn receive(socket: &SockRef<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     (&mut &**socket).read(buffer)
 }
 
-fn receive_vectored(socket: &SockRef<'_>, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+pub(crate) fn receive_vectored(socket: &SockRef<'_>, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
     (&mut &**socket).read_vectored(buffers)
 }
 
-fn peek(socket: &SockRef<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn peek(socket: &SockRef<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     // SAFETY: `MaybeUninit<u8>` has the layout of `u8`, and recv(2), which is all that happens to the slice, writes only
     // bytes into it, so that it is as initialised afterwards as it was before.
     let buffer = unsafe { &mut *(std::ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
@@ -366,11 +338,11 @@ fn peek(socket: &SockRef<'_>, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// `MSG_NOSIGNAL`: a peer that has gone is an error of this call, not a SIGPIPE for the process.
-fn send(socket: &SockRef<'_>, data: &[u8]) -> io::Result<usize> {
+pub(crate) fn send(socket: &SockRef<'_>, data: &[u8]) -> io::Result<usize> {
     socket.send_with_flags(data, libc::MSG_NOSIGNAL)
 }
 
-fn send_vectored(socket: &SockRef<'_>, data: &[IoSlice<'_>]) -> io::Result<usize> {
+pub(crate) fn send_vectored(socket: &SockRef<'_>, data: &[IoSlice<'_>]) -> io::Result<usize> {
     socket.send_vectored_with_flags(data, libc::MSG_NOSIGNAL)
 }
 

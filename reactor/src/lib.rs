@@ -55,6 +55,8 @@
 #![cfg_attr(egret_loom, allow(dead_code, unused_imports))]
 
 #[cfg(not(egret_loom))]
+mod alarm;
+#[cfg(not(egret_loom))]
 mod cached;
 mod channel;
 mod counter;
@@ -76,6 +78,8 @@ mod sync;
 mod timer;
 mod wait_queue;
 
+#[cfg(not(egret_loom))]
+pub use alarm::Alarm;
 #[cfg(not(egret_loom))]
 pub use cached::{CachedFd, Readiness};
 pub use channel::{Receiver, Sender, TryRecvError, TrySendError, channel};

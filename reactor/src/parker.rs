@@ -20,7 +20,7 @@
 //! not told here but in the instance's list of waiters, under the list lock.
 
 use crate::eventpoll::item::Item;
-use crate::eventpoll::ready::Ready;
+use crate::eventpoll::ready::{Batch, Ready};
 use crate::events::Events;
 #[cfg(not(egret_loom))]
 use crate::lane::LaneInner;
@@ -133,7 +133,7 @@ pub(crate) struct Wakes<'a> {
     parkers: [Option<Arc<Parker>>; PUT_OFF],
     len: usize,
     /// What that instance will publish in one go, with the keys.
-    batch: Vec<(Arc<Item>, Events)>,
+    batch: Batch,
 }
 
 impl<'a> Wakes<'a> {
@@ -142,18 +142,18 @@ impl<'a> Wakes<'a> {
     }
 
     /// With a batch that is used again and again. Empty.
-    pub(crate) fn with_batch(pumping: Option<&'a Ready>, batch: Vec<(Arc<Item>, Events)>) -> Self {
+    pub(crate) fn with_batch(pumping: Option<&'a Ready>, batch: Batch) -> Self {
         debug_assert!(batch.is_empty());
         Self { pumping, parkers: [const { None }; PUT_OFF], len: 0, batch }
     }
 
     /// Leaves an item of the pumping instance for [`publish`](Self::publish).
     pub(crate) fn put_off(&mut self, item: &Arc<Item>, key: Events) {
-        self.batch.push((item.clone(), key));
+        self.batch.push((Some(item.clone()), key));
     }
 
     /// Publishes what was put off, and gives the emptied batch back.
-    pub(crate) fn publish(&mut self) -> Vec<(Arc<Item>, Events)> {
+    pub(crate) fn publish(&mut self) -> Batch {
         let mut batch = std::mem::take(&mut self.batch);
         if let Some(ready) = self.pumping
             && !batch.is_empty()

@@ -58,7 +58,7 @@ pub trait Source: Send + Sync + 'static {
 
 /// The readiness of a source that remembers it: no code of a user's runs when it is asked.
 #[doc(hidden)]
-pub trait Probe: Send + Sync {
+pub trait Probe: Hooked {
     /// The conditions that hold now.
     fn now(&self) -> Events;
 }

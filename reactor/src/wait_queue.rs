@@ -57,13 +57,14 @@ pub struct WaitQueue {
 
 /// The hooks themselves.
 #[derive(Default)]
-pub(crate) struct Queue {
+pub struct Queue {
     hooks: Mutex<Hooks>,
 }
 
 /// What holds a queue: items keep it alive to unhook themselves. A queue alone, or a source's own state with the queue in it,
 /// which saves an allocation and a cache line on the way of an event.
-pub(crate) trait Hooked: Send + Sync {
+pub trait Hooked: Send + Sync {
+    /// The hooks.
     fn queue(&self) -> &Queue;
 }
 
@@ -78,34 +79,43 @@ struct Hooks {
     gone: bool,
     /// The head of the list, in place: most sources have one hook.
     head: Option<Hook>,
-    tail: VecDeque<Hook>,
+    /// The rest. Boxed, because a socket seldom has any and there are many sockets.
+    tail: Option<Box<Tail>>,
 }
+
+#[derive(Default)]
+struct Tail(VecDeque<Hook>);
 
 impl Hooks {
     fn len(&self) -> usize {
-        usize::from(self.head.is_some()) + self.tail.len()
+        self.iter().count()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Hook> {
+        self.head.iter().chain(self.tail.iter().flat_map(|tail| &tail.0))
     }
 
     fn push_front(&mut self, hook: Hook) {
         if let Some(second) = self.head.replace(hook) {
-            self.tail.push_front(second);
+            self.tail.get_or_insert_default().0.push_front(second);
         }
     }
 
     fn push_back(&mut self, hook: Hook) {
         match self.head {
             None => self.head = Some(hook),
-            Some(_) => self.tail.push_back(hook),
+            Some(_) => self.tail.get_or_insert_default().0.push_back(hook),
         }
     }
 
     fn remove(&mut self, item: &Arc<Item>) -> Option<Hook> {
         if self.head.as_ref().is_some_and(|hook| Arc::ptr_eq(&hook.item, item)) {
-            let next = self.tail.pop_front();
+            let next = self.tail.as_mut().and_then(|tail| tail.0.pop_front());
             return std::mem::replace(&mut self.head, next);
         }
-        let at = self.tail.iter().position(|hook| Arc::ptr_eq(&hook.item, item))?;
-        self.tail.remove(at)
+        let tail = &mut self.tail.as_mut()?.0;
+        let at = tail.iter().position(|hook| Arc::ptr_eq(&hook.item, item))?;
+        tail.remove(at)
     }
 }
 
@@ -188,15 +198,17 @@ impl Queue {
         let Some(head) = &hooks.head else { return };
         // True if the walk ends here.
         let mut call = |hook: &Hook| Item::ready_callback(&hook.item, key, wakes) && hook.exclusive;
-        if !call(head) && !hooks.tail.is_empty() {
-            hooks.tail.iter().any(call);
+        if !call(head)
+            && let Some(tail) = &hooks.tail
+        {
+            tail.0.iter().any(call);
         }
     }
 
     /// The walk that ignores exclusivity (fact 103).
     fn wake_all(&self, key: Events, wakes: &mut Wakes<'_>) {
         let hooks = self.hooks.lock();
-        for hook in hooks.head.iter().chain(&hooks.tail) {
+        for hook in hooks.iter() {
             Item::ready_callback(&hook.item, key, wakes);
         }
     }
@@ -206,9 +218,9 @@ impl Queue {
         let (head, tail) = {
             let mut hooks = self.hooks.lock();
             hooks.gone = true;
-            (hooks.head.take(), std::mem::take(&mut hooks.tail))
+            (hooks.head.take(), hooks.tail.take())
         };
-        for hook in head.into_iter().chain(tail) {
+        for hook in head.into_iter().chain(tail.into_iter().flat_map(|tail| tail.0)) {
             Item::source_gone(&hook.item);
         }
     }
@@ -216,7 +228,7 @@ impl Queue {
     /// Calls `found` with the item of every hook, under the queue's lock.
     pub(crate) fn each_item(&self, mut found: impl FnMut(&Arc<Item>)) {
         let hooks = self.hooks.lock();
-        for hook in hooks.head.iter().chain(&hooks.tail) {
+        for hook in hooks.iter() {
             found(&hook.item);
         }
     }

@@ -2,7 +2,10 @@
 //!
 //! Its waker is on the registration's list, by number. Being woken takes it off; a later poll that finds nothing puts it on again.
 
-use super::{Registration, scheduled::ScheduledIo};
+use super::{
+    Registration,
+    scheduled::{Name, ScheduledIo},
+};
 use crate::coop;
 use egret_reactor::{Events, Readiness};
 use std::{
@@ -13,33 +16,37 @@ use std::{
 };
 
 /// The future of [`Registration::ready`].
+///
+/// Polled again after it was ready, it waits again.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Ready<'a> {
     registration: &'a Registration,
-    mask: Events,
-    waiting: Option<Waiting<'a>>,
-}
-
-/// Its number among the waiters; it may have been woken out of them meanwhile.
-#[derive(Debug, Clone, Copy)]
-struct Waiting<'a> {
-    scheduled: &'a ScheduledIo,
-    id: u64,
+    /// Where it is among the waiters, once it has been; it may have been woken out of them meanwhile.
+    scheduled: Option<&'a ScheduledIo>,
+    /// What it waits for, and its number there.
+    name: Name,
 }
 
 impl<'a> Ready<'a> {
     pub(super) fn new(registration: &'a Registration, mask: Events) -> Self {
-        Self { registration, mask, waiting: None }
+        Self { registration, scheduled: None, name: Name::unnumbered(mask) }
+    }
+
+    /// What it waits for a readiness of.
+    #[inline]
+    pub fn registration(&self) -> &'a Registration {
+        self.registration
     }
 
     /// Among the waiters, with this waker.
     fn wait(&mut self, cx: &Context<'_>) -> io::Result<()> {
-        if self.waiting.is_some_and(|waiting| waiting.scheduled.update(waiting.id, cx.waker())) {
+        if self.scheduled.is_some_and(|scheduled| scheduled.update(self.name, cx.waker())) {
             return Ok(());
         }
         let scheduled = self.registration.scheduled()?;
-        self.waiting = Some(Waiting { scheduled, id: scheduled.add(self.mask, cx.waker()) });
+        self.name = scheduled.add(self.name.mask(), cx.waker());
+        self.scheduled = Some(scheduled);
         Ok(())
     }
 }
@@ -51,7 +58,7 @@ impl Future for Ready<'_> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let coop = ready!(coop::poll_proceed(cx));
         let this = self.get_mut();
-        let (registration, mask) = (this.registration, this.mask);
+        let (registration, mask) = (this.registration, this.name.mask());
         let poll = registration.poll_wait(mask, || this.wait(cx));
         if poll.is_ready() {
             coop.made_progress();
@@ -63,10 +70,10 @@ impl Future for Ready<'_> {
 impl Drop for Ready<'_> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(Waiting { scheduled, id }) = self.waiting
+        if let Some(scheduled) = self.scheduled
             && scheduled.any_numbered()
         {
-            scheduled.remove(id);
+            scheduled.remove(self.name);
         }
     }
 }

@@ -38,21 +38,54 @@ pub(crate) struct ScheduledIo {
 struct Wakers {
     reader: Option<Waiter>,
     writer: Option<Waiter>,
-    waiters: Vec<Waiter>,
+    /// Boxed, because a socket seldom has any and there are many sockets.
+    listed: Option<Box<Listed>>,
     last_id: u64,
 }
 
+#[derive(Debug, Default)]
+struct Listed(Vec<Waiter>);
+
+/// Three words.
 #[derive(Debug)]
 struct Waiter {
-    /// [`POLL`], or the number of a `ready()` future.
-    id: u64,
-    /// Which events wake it.
-    mask: Events,
+    name: Name,
     waker: Waker,
 }
 
+/// The low 16 bits are the conditions that wake it, the rest is its number: [`POLL`], or that of a `ready()` future. Of the
+/// futures of one socket the first 2^48 are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Name(u64);
+
 /// The number of waiters that have none.
 const POLL: u64 = 0;
+
+impl Name {
+    fn new(id: u64, mask: Events) -> Self {
+        Self(id << 16 | u64::from(mask.bits() as u16))
+    }
+
+    /// Of one that is not among the waiters.
+    pub(crate) fn unnumbered(mask: Events) -> Self {
+        Self::new(POLL, mask)
+    }
+
+    /// Which events wake it.
+    pub(crate) fn mask(self) -> Events {
+        Events::from_bits_retain(u32::from(self.0 as u16))
+    }
+
+    fn is_numbered(self) -> bool {
+        self.0 >> 16 != POLL
+    }
+}
+
+impl Waiter {
+    fn hears(&self, events: Events) -> bool {
+        self.name.mask().intersects(events)
+    }
+}
 
 impl Wakers {
     fn place(&mut self, direction: Direction) -> &mut Option<Waiter> {
@@ -71,36 +104,49 @@ impl Wakers {
     }
 
     /// The numbered waiter, wherever it sits.
-    fn find(&mut self, id: u64) -> Option<&mut Waiter> {
-        let Self { reader, writer, waiters, .. } = self;
-        [reader, writer].into_iter().flatten().chain(waiters).find(|waiter| waiter.id == id)
+    fn find(&mut self, name: Name) -> Option<&mut Waiter> {
+        let Self { reader, writer, listed, .. } = self;
+        let listed = listed.iter_mut().flat_map(|listed| &mut listed.0);
+        [reader, writer].into_iter().flatten().chain(listed).find(|waiter| waiter.name == name)
     }
 
-    fn take(&mut self, id: u64) -> Option<Waiter> {
+    fn take(&mut self, name: Name) -> Option<Waiter> {
         for place in [&mut self.reader, &mut self.writer] {
-            if place.as_ref().is_some_and(|waiter| waiter.id == id) {
+            if place.as_ref().is_some_and(|waiter| waiter.name == name) {
                 return place.take();
             }
         }
-        let at = self.waiters.iter().position(|waiter| waiter.id == id)?;
-        Some(self.waiters.swap_remove(at))
+        let listed = &mut self.listed.as_mut()?.0;
+        let at = listed.iter().position(|waiter| waiter.name == name)?;
+        Some(listed.swap_remove(at))
+    }
+
+    /// The next on the list, from `at` on, that these events wake.
+    fn take_listed(&mut self, events: Events, at: &mut usize) -> Option<Waiter> {
+        let listed = &mut self.listed.as_mut()?.0;
+        *at += listed[*at..].iter().position(|waiter| waiter.hears(events))?;
+        Some(listed.swap_remove(*at))
+    }
+
+    fn list(&mut self, waiter: Waiter) {
+        self.listed.get_or_insert_default().0.push(waiter);
     }
 }
 
 impl ScheduledIo {
     /// Remembers the task that polls in this direction; the one that polled before is forgotten.
     pub(crate) fn set(&self, direction: Direction, waker: &Waker) {
-        let is_there = |waiter: &Waiter| waiter.id == POLL && waiter.waker.will_wake(waker);
+        let is_there = |waiter: &Waiter| !waiter.name.is_numbered() && waiter.waker.will_wake(waker);
         if lock(&self.wakers).place(direction).as_ref().is_some_and(is_there) {
             return;
         }
         // Cloning and dropping wakers is user code: not under the lock.
-        let waiter = Waiter { id: POLL, mask: direction.mask(), waker: waker.clone() };
+        let waiter = Waiter { name: Name::unnumbered(direction.mask()), waker: waker.clone() };
         let old = {
             let mut wakers = lock(&self.wakers);
             match wakers.place(direction).replace(waiter) {
-                Some(numbered) if numbered.id != POLL => {
-                    wakers.waiters.push(numbered);
+                Some(numbered) if numbered.name.is_numbered() => {
+                    wakers.list(numbered);
                     None
                 }
                 old => old,
@@ -109,31 +155,31 @@ impl ScheduledIo {
         drop(old);
     }
 
-    /// Adds a waiter. Its number is good for [`update`](Self::update) and [`remove`](Self::remove).
-    pub(crate) fn add(&self, mask: Events, waker: &Waker) -> u64 {
+    /// Adds a waiter. Its name is good for [`update`](Self::update) and [`remove`](Self::remove).
+    pub(crate) fn add(&self, mask: Events, waker: &Waker) -> Name {
         let waker = waker.clone();
         let mut wakers = lock(&self.wakers);
         wakers.last_id += 1;
-        let id = wakers.last_id;
-        let waiter = Waiter { id, mask, waker };
-        self.numbered.fetch_add(1, Ordering::Relaxed);
+        let name = Name::new(wakers.last_id, mask);
+        let waiter = Waiter { name, waker };
+        self.count(&mut wakers, 1);
         match wakers.place_for(mask) {
             Some(place @ None) => *place = Some(waiter),
-            _ => wakers.waiters.push(waiter),
+            _ => wakers.list(waiter),
         }
-        id
+        name
     }
 
     /// Gives a waiter another waker. False if it was woken, and thereby taken out, meanwhile.
     #[must_use]
-    pub(crate) fn update(&self, id: u64, waker: &Waker) -> bool {
-        match lock(&self.wakers).find(id) {
+    pub(crate) fn update(&self, name: Name, waker: &Waker) -> bool {
+        match lock(&self.wakers).find(name) {
             None => return false,
             Some(waiter) if waiter.waker.will_wake(waker) => return true,
             Some(_) => {}
         }
         let mut waker = waker.clone();
-        match lock(&self.wakers).find(id) {
+        match lock(&self.wakers).find(name) {
             None => return false,
             Some(waiter) => std::mem::swap(&mut waiter.waker, &mut waker),
         }
@@ -147,21 +193,27 @@ impl ScheduledIo {
     }
 
     /// Takes a waiter out, if it still is there.
-    pub(crate) fn remove(&self, id: u64) {
+    pub(crate) fn remove(&self, name: Name) {
         let waiter = {
             let mut wakers = lock(&self.wakers);
-            let waiter = wakers.take(id);
-            self.count_out(waiter.as_ref());
+            let waiter = wakers.take(name);
+            self.count_out(&mut wakers, waiter.as_ref());
             waiter
         };
         drop(waiter);
     }
 
-    /// A waiter was taken out. Call it with the lock held.
-    fn count_out(&self, waiter: Option<&Waiter>) {
-        if waiter.is_some_and(|waiter| waiter.id != POLL) {
-            self.numbered.fetch_sub(1, Ordering::Relaxed);
+    /// A waiter was taken out.
+    fn count_out(&self, wakers: &mut Wakers, waiter: Option<&Waiter>) {
+        if waiter.is_some_and(|waiter| waiter.name.is_numbered()) {
+            self.count(wakers, -1);
         }
+    }
+
+    /// Adds to the number of numbered waiters. The lock makes it one writer at a time, so no read-modify-write is needed.
+    fn count(&self, _locked: &mut Wakers, change: isize) {
+        let now = self.numbered.load(Ordering::Relaxed);
+        self.numbered.store(now.wrapping_add_signed(change), Ordering::Relaxed);
     }
 
     /// Wakes whoever waits for one of these events.
@@ -169,9 +221,9 @@ impl ScheduledIo {
         let mut wakers = lock(&self.wakers);
         let reader = if events.intersects(Direction::Read.mask()) { wakers.reader.take() } else { None };
         let writer = if events.intersects(Direction::Write.mask()) { wakers.writer.take() } else { None };
-        self.count_out(reader.as_ref());
-        self.count_out(writer.as_ref());
-        let listed = wakers.waiters.iter().any(|waiter| waiter.mask.intersects(events));
+        self.count_out(&mut wakers, reader.as_ref());
+        self.count_out(&mut wakers, writer.as_ref());
+        let listed = wakers.listed.iter().flat_map(|listed| &listed.0).any(|waiter| waiter.hears(events));
         drop(wakers);
         if let Some(waiter) = reader {
             wake(waiter.waker);
@@ -191,12 +243,12 @@ impl ScheduledIo {
 
     /// Forgets everybody, unwoken.
     pub(crate) fn clear(&self) {
-        let (reader, writer, waiters) = {
+        let (reader, writer, listed) = {
             let mut wakers = lock(&self.wakers);
             self.numbered.store(0, Ordering::Relaxed);
-            (wakers.reader.take(), wakers.writer.take(), std::mem::take(&mut wakers.waiters))
+            (wakers.reader.take(), wakers.writer.take(), wakers.listed.take())
         };
-        drop((reader, writer, waiters));
+        drop((reader, writer, listed));
     }
 
     fn wake_listed(&self, events: Events) {
@@ -204,14 +256,11 @@ impl ScheduledIo {
             let mut batch = WakeBatch::new();
             let mut wakers = lock(&self.wakers);
             let mut at = 0;
-            while at < wakers.waiters.len() && !batch.is_full() {
-                if wakers.waiters[at].mask.intersects(events) {
-                    let waiter = wakers.waiters.swap_remove(at);
-                    self.count_out(Some(&waiter));
-                    batch.push(waiter.waker);
-                } else {
-                    at += 1;
-                }
+            while !batch.is_full()
+                && let Some(waiter) = wakers.take_listed(events, &mut at)
+            {
+                self.count_out(&mut wakers, Some(&waiter));
+                batch.push(waiter.waker);
             }
             let more = batch.is_full();
             drop(wakers);

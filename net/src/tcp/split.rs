@@ -3,6 +3,7 @@
 //! Each half holds a shared reference and nothing else. The owned pair is in [`super::split_owned`]; both offer the same
 //! methods, which one macro writes down.
 
+use std::future::Future;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -51,8 +52,8 @@ macro_rules! reading_half {
             /// # Cancel safety
             ///
             /// Cancel safe.
-            pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                self.stream.read(buffer).await
+            pub fn read(&mut self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send {
+                self.stream.read(buffer)
             }
 
             /// Reads into several buffers; see [`TcpStream::read_vectored`].
@@ -64,8 +65,11 @@ macro_rules! reading_half {
             /// # Cancel safety
             ///
             /// Cancel safe.
-            pub async fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-                self.stream.read_vectored(buffers).await
+            pub fn read_vectored(
+                &mut self,
+                buffers: &mut [IoSliceMut<'_>],
+            ) -> impl Future<Output = io::Result<usize>> + Send {
+                self.stream.read_vectored(buffers)
             }
 
             /// Reads until `buffer` is full; see [`TcpStream::read_exact`].
@@ -77,8 +81,8 @@ macro_rules! reading_half {
             /// # Cancel safety
             ///
             /// Not cancel safe.
-            pub async fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-                self.stream.read_exact(buffer).await
+            pub fn read_exact(&mut self, buffer: &mut [u8]) -> impl Future<Output = io::Result<()>> + Send {
+                self.stream.read_exact(buffer)
             }
 
             /// Reads without taking; see [`TcpStream::peek`].
@@ -90,8 +94,8 @@ macro_rules! reading_half {
             /// # Cancel safety
             ///
             /// Cancel safe.
-            pub async fn peek(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                self.stream.peek(buffer).await
+            pub fn peek(&mut self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send {
+                self.stream.peek(buffer)
             }
 
             /// [`peek`](Self::peek) for hand-written futures; see [`TcpStream::poll_peek`].
@@ -112,8 +116,8 @@ macro_rules! reading_half {
             /// # Cancel safety
             ///
             /// Cancel safe.
-            pub async fn readable(&self) -> io::Result<()> {
-                self.stream.readable().await
+            pub fn readable(&self) -> impl Future<Output = io::Result<()>> + Send {
+                self.stream.readable()
             }
 
             /// Waits for `interest`; see [`TcpStream::ready`].
@@ -205,8 +209,8 @@ macro_rules! writing_half {
             /// # Cancel safety
             ///
             /// Cancel safe.
-            pub async fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-                self.stream.write(data).await
+            pub fn write(&mut self, data: &[u8]) -> impl Future<Output = io::Result<usize>> + Send {
+                self.stream.write(data)
             }
 
             /// Writes from several buffers; see [`TcpStream::write_vectored`].
@@ -218,8 +222,11 @@ macro_rules! writing_half {
             /// # Cancel safety
             ///
             /// Cancel safe.
-            pub async fn write_vectored(&mut self, data: &[IoSlice<'_>]) -> io::Result<usize> {
-                self.stream.write_vectored(data).await
+            pub fn write_vectored(
+                &mut self,
+                data: &[IoSlice<'_>],
+            ) -> impl Future<Output = io::Result<usize>> + Send {
+                self.stream.write_vectored(data)
             }
 
             /// Writes everything; see [`TcpStream::write_all`].
@@ -231,8 +238,8 @@ macro_rules! writing_half {
             /// # Cancel safety
             ///
             /// Not cancel safe.
-            pub async fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
-                self.stream.write_all(data).await
+            pub fn write_all(&mut self, data: &[u8]) -> impl Future<Output = io::Result<()>> + Send {
+                self.stream.write_all(data)
             }
 
             /// Waits until a write would not block; see [`TcpStream::writable`].
@@ -244,8 +251,8 @@ macro_rules! writing_half {
             /// # Cancel safety
             ///
             /// Cancel safe.
-            pub async fn writable(&self) -> io::Result<()> {
-                self.stream.writable().await
+            pub fn writable(&self) -> impl Future<Output = io::Result<()>> + Send {
+                self.stream.writable()
             }
 
             /// Waits for `interest`; see [`TcpStream::ready`].

@@ -1,6 +1,7 @@
 //! [`TcpStream`]: one connection. How its reads and writes wait is in [`crate::socket`]; how it is split in [`super::split`] and
 //! [`super::split_owned`]; its addresses and options are in [`super::options`].
 
+use std::future::Future;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -13,6 +14,7 @@ use super::split::{ReadHalf, WriteHalf};
 use super::split_owned::{OwnedReadHalf, OwnedWriteHalf, into_split};
 use crate::addr::{self, ToSocketAddrs};
 use crate::socket::Socket;
+use crate::transfer::Wait;
 use crate::{Interest, Ready};
 
 /// A TCP connection.
@@ -145,8 +147,8 @@ impl TcpStream {
     /// # Cancel safety
     ///
     /// Cancel safe: bytes are taken from the kernel only in the very poll that returns them.
-    pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.read(buffer).await
+    pub fn read(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send {
+        self.socket.read(buffer)
     }
 
     /// [`read`](Self::read) into several buffers, one after the other, in one system call.
@@ -158,8 +160,11 @@ impl TcpStream {
     /// # Cancel safety
     ///
     /// Cancel safe, as [`read`](Self::read).
-    pub async fn read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.socket.read_vectored(buffers).await
+    pub fn read_vectored(
+        &self,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> impl Future<Output = io::Result<usize>> + Send {
+        self.socket.read_vectored(buffers)
     }
 
     /// Reads until `buffer` is full.
@@ -171,8 +176,8 @@ impl TcpStream {
     /// # Cancel safety
     ///
     /// Not cancel safe: what has been read so far stays in `buffer`, and nobody knows how much it is.
-    pub async fn read_exact(&self, buffer: &mut [u8]) -> io::Result<()> {
-        self.socket.read_exact(buffer).await
+    pub fn read_exact(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<()>> + Send {
+        self.socket.read_exact(buffer)
     }
 
     /// Reads without taking: the next read sees the same bytes again. 0 is the end of the stream, or an empty `buffer`.
@@ -184,8 +189,8 @@ impl TcpStream {
     /// # Cancel safety
     ///
     /// Cancel safe: nothing is taken.
-    pub async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.peek(buffer).await
+    pub fn peek(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send {
+        self.socket.peek(buffer)
     }
 
     /// [`peek`](Self::peek) for hand-written futures.
@@ -206,8 +211,8 @@ impl TcpStream {
     /// # Cancel safety
     ///
     /// Cancel safe: bytes go to the kernel only in the very poll that returns their number.
-    pub async fn write(&self, data: &[u8]) -> io::Result<usize> {
-        self.socket.write(data).await
+    pub fn write(&self, data: &[u8]) -> impl Future<Output = io::Result<usize>> + Send {
+        self.socket.write(data)
     }
 
     /// [`write`](Self::write) from several buffers, one after the other, in one system call (of more than 1024 the first 1024).
@@ -219,8 +224,8 @@ impl TcpStream {
     /// # Cancel safety
     ///
     /// Cancel safe, as [`write`](Self::write).
-    pub async fn write_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.socket.write_vectored(data).await
+    pub fn write_vectored(&self, data: &[IoSlice<'_>]) -> impl Future<Output = io::Result<usize>> + Send {
+        self.socket.write_vectored(data)
     }
 
     /// Writes all of `data`.
@@ -232,8 +237,8 @@ impl TcpStream {
     /// # Cancel safety
     ///
     /// Not cancel safe: a part may be on its way, and nobody knows how much.
-    pub async fn write_all(&self, data: &[u8]) -> io::Result<()> {
-        self.socket.write_all(data).await
+    pub fn write_all(&self, data: &[u8]) -> impl Future<Output = io::Result<()>> + Send {
+        self.socket.write_all(data)
     }
 
     /// Waits until one of the directions in `interest` is ready, and says which are.
@@ -287,8 +292,8 @@ impl TcpStream {
     /// # Cancel safety
     ///
     /// Cancel safe: nothing is consumed.
-    pub async fn readable(&self) -> io::Result<()> {
-        self.socket.seen(Interest::READABLE).await.map(drop)
+    pub fn readable(&self) -> impl Future<Output = io::Result<()>> + Send {
+        Wait(self.socket.seen(Interest::READABLE))
     }
 
     /// Waits until a write would not block. It may turn out to block all the same.
@@ -300,8 +305,8 @@ impl TcpStream {
     /// # Cancel safety
     ///
     /// Cancel safe: nothing is consumed.
-    pub async fn writable(&self) -> io::Result<()> {
-        self.socket.seen(Interest::WRITABLE).await.map(drop)
+    pub fn writable(&self) -> impl Future<Output = io::Result<()>> + Send {
+        Wait(self.socket.seen(Interest::WRITABLE))
     }
 
     /// [`readable`](Self::readable) for hand-written futures; shares its place with [`AsyncRead`](futures_io::AsyncRead).

@@ -108,7 +108,7 @@ impl Inner {
                 std::mem::replace(&mut admission.paths, Ok(()))?;
             }
             control.graphed |= nested.is_some();
-            let item = Arc::new(Item::new(key, source, self.ready.clone(), interest, data));
+            let item = Arc::new(Item::new(key.tag, source, self.ready.clone(), interest, data));
             let nested = nested.is_some();
             control.interests.insert(key, Interest { item: item.clone(), nested, _watch: watch });
             let result = match item.poll_with(source, false, &mut graveyard) {
@@ -279,8 +279,8 @@ impl Control {
 /// Takes items whose source went away out of the interest tree.
 pub(super) fn forget_gone(interests: &mut BTreeMap<Key, Interest>, gone: Vec<Arc<Item>>) {
     for item in gone {
-        if interests.get(&item.key).is_some_and(|other| Arc::ptr_eq(&other.item, &item)) {
-            interests.remove(&item.key);
+        if interests.get(&item.key()).is_some_and(|other| Arc::ptr_eq(&other.item, &item)) {
+            interests.remove(&item.key());
         }
         // A source may have several queues, and not all of them need be gone.
         item.unhook();

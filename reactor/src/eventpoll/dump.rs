@@ -111,7 +111,7 @@ fn describe(item: &Arc<Item>) -> InterestDump {
     };
     let (fired, delivered) = item.counts();
     let source = source.map_or_else(String::new, |source| Described(&*source).to_string());
-    InterestDump { source, tag: item.key.tag, events, data: item.data(), state, fired, delivered }
+    InterestDump { source, tag: item.key().tag, events, data: item.data(), state, fired, delivered }
 }
 
 struct Described<'a>(&'a dyn Source);

@@ -4,7 +4,7 @@
 //! |--------------|-------------------------------------------------|------------------------------|
 //! | `mask`       | MOD, with control and list lock; one-shot firing, with control lock | callbacks, with list lock; scan, with control lock |
 //! | `data`       | ADD and MOD, with control lock                  | scan, with control lock      |
-//! | `queues`     | ADD and DEL, with control lock                  | the same                     |
+//! | `others`     | ADD and DEL, with control lock                  | the same                     |
 //! | `linked`     | with list lock; by the scan with control lock alone | with list lock; callbacks don't look while a scan runs |
 //! | `overflowed` | with list lock                                  | with list lock               |
 //! | `dead`       | with list lock                                  | scan, anywhere               |
@@ -29,7 +29,7 @@ use crate::events::Events;
 use crate::parker::Wakes;
 use crate::source::{Finished, PollTable, Probe, Source};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, Weak};
-use crate::wait_queue::Hooked;
+use crate::wait_queue::{Hooked, Queue};
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -51,11 +51,12 @@ impl Key {
 /// What a custom source's `poll` threw.
 pub(crate) type Panic = Box<dyn Any + Send>;
 
-/// What a callback and a delivery touch comes first: with the reference counts it fills one cache line.
+/// What a callback and a delivery touch comes first: with the reference counts it fills one cache line. There is one for
+/// every socket, so it is kept small.
 #[repr(C)]
 pub(crate) struct Item {
     ready: Arc<Ready>,
-    /// The short way to the source's readiness, if it offers one.
+    /// The short way to the source's readiness, if it offers one. Its queue has the hook, too.
     probe: Option<Arc<dyn Probe>>,
     data: AtomicU64,
     mask: AtomicU32,
@@ -66,15 +67,19 @@ pub(crate) struct Item {
     fired: AtomicU32,
     delivered: AtomicU32,
     pub(crate) exclusive: bool,
-    pub(crate) key: Key,
+    tag: u64,
     source: Weak<dyn Source>,
-    queues: Mutex<Vec<Arc<dyn Hooked>>>,
+    /// The queues that hold a hook of this item, if that isn't the probe's alone.
+    others: Mutex<Option<Box<Queues>>>,
 }
+
+#[derive(Default)]
+struct Queues(Vec<Arc<dyn Hooked>>);
 
 impl fmt::Debug for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Item")
-            .field("key", &self.key)
+            .field("key", &self.key())
             .field("mask", &self.mask())
             .field("data", &self.data())
             .field("linked", &self.linked.load(Ordering::Relaxed))
@@ -85,27 +90,31 @@ impl fmt::Debug for Item {
 
 impl Item {
     pub(crate) fn new(
-        key: Key,
+        tag: u64,
         source: &Arc<dyn Source>,
         ready: Arc<Ready>,
         mask: Events,
         data: u64,
     ) -> Self {
         Self {
-            key,
+            tag,
             source: Arc::downgrade(source),
             probe: source.probe(),
             ready,
             exclusive: mask.contains(Events::EXCLUSIVE),
             mask: AtomicU32::new((mask | Events::ALWAYS).bits()),
             data: AtomicU64::new(data),
-            queues: Mutex::new(Vec::new()),
+            others: Mutex::new(None),
             linked: AtomicBool::new(false),
             overflowed: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             fired: AtomicU32::new(0),
             delivered: AtomicU32::new(0),
         }
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        Key { source: self.source.as_ptr().cast::<()>() as usize, tag: self.tag }
     }
 
     pub(crate) fn ready(&self) -> &Ready {
@@ -214,28 +223,46 @@ impl Item {
         let mask = self.mask();
         let mut table = PollTable::hooking(self, mask, modifying, graveyard);
         let polled = catch_unwind(AssertUnwindSafe(|| source.poll(&mut table)));
-        let Finished { added, error } = table.finish();
-        self.queues.lock().extend(added);
+        let Finished { mut added, error } = table.finish();
+        if self.probe.is_some() {
+            added.retain(|queue| !self.is_probed(queue.queue()));
+        }
+        if !added.is_empty() {
+            self.others.lock().get_or_insert_default().0.extend(added);
+        }
         polled.map(|now| (now & mask.conditions(), error))
+    }
+
+    /// Whether this is the probe's queue.
+    fn is_probed(&self, queue: &Queue) -> bool {
+        self.probe.as_ref().is_some_and(|probe| std::ptr::eq(probe.queue(), queue))
     }
 
     /// Calls `found` with every item of the same source that stands in a queue with this one, itself among them; with one that
     /// stands in several, several times.
     pub(super) fn each_neighbour(&self, mut found: impl FnMut(&Arc<Item>)) {
-        let queues = self.queues.lock().clone();
-        for queue in queues {
-            queue.queue().each_item(|item| {
-                if item.key.source == self.key.source {
-                    found(item);
-                }
-            });
+        let source = self.key().source;
+        let mut of_source = |item: &Arc<Item>| {
+            if item.key().source == source {
+                found(item);
+            }
+        };
+        if let Some(probe) = &self.probe {
+            probe.queue().each_item(&mut of_source);
+        }
+        let others = self.others.lock().as_ref().map(|queues| queues.0.clone());
+        for queue in others.into_iter().flatten() {
+            queue.queue().each_item(&mut of_source);
         }
     }
 
     /// Takes the hook out of every queue. After it returns no callback of this item runs.
     pub(crate) fn unhook(self: &Arc<Self>) {
-        let queues = std::mem::take(&mut *self.queues.lock());
-        for queue in queues {
+        if let Some(probe) = &self.probe {
+            probe.queue().unhook(self);
+        }
+        let others = self.others.lock().take();
+        for queue in others.into_iter().flat_map(|queues| queues.0) {
             queue.queue().unhook(self);
         }
     }
@@ -257,7 +284,8 @@ impl Item {
         if !self.accepts(&lists, key) {
             return false;
         }
-        lists.publish(self);
+        // The hook's reference is another one, so this is not the last.
+        let _already_there = lists.publish(self.clone());
         let consumes = self.exclusive && self.consumes(&lists, key);
         if !pumping && let Some(parker) = lists.waiters.wake_one() {
             wakes.push(parker);

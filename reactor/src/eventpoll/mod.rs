@@ -94,6 +94,12 @@ impl Eventpoll {
         Ok(Self::over(Ready::new))
     }
 
+    /// What a lane publishes to.
+    #[cfg(not(egret_loom))]
+    pub(crate) fn ready(&self) -> &Ready {
+        self.inner.ready()
+    }
+
     fn over(ready: impl FnOnce(topology::Id) -> Ready) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -38,7 +38,7 @@ pub(super) fn check_instance(graph: &Graph, inner: Id, guests: &mut Vec<Instance
         let leaves = instance.control.lock().leaves();
         guests.push(instance);
         for item in leaves {
-            if seen.insert(item.key.source) {
+            if seen.insert(item.key().source) {
                 check(graph, &watchers(&item), &mut known)?;
             }
         }

@@ -49,6 +49,9 @@ pub(crate) struct Lists {
     pub(super) waiters: Waiters,
 }
 
+/// What a thread that pumps has gathered: items and the keys they were called with. None where an item went on.
+pub(crate) type Batch = Vec<(Option<Arc<Item>>, Events)>;
+
 /// What a thread inside `wait` is about to do if there is nothing for it.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Intent<'a> {
@@ -170,13 +173,14 @@ impl Ready {
 
     /// What the thread that pumps for this instance has gathered: published in one go. It wakes no waiter, for that thread
     /// delivers next.
-    pub(crate) fn publish(&self, batch: &mut Vec<(Arc<Item>, Events)>, wakes: &mut Wakes<'_>) {
+    pub(crate) fn publish(&self, batch: &mut Batch, wakes: &mut Wakes<'_>) {
         let mut accepted = false;
         let watched = {
             let mut lists = self.lock();
-            for (item, key) in batch.iter() {
-                if item.accepts(&lists, *key) {
-                    lists.publish(item);
+            for (item, key) in batch.iter_mut() {
+                // What is not taken stays, to be dropped without the lock.
+                if let Some(taken) = item.take_if(|item| item.accepts(&lists, *key)) {
+                    *item = lists.publish(taken);
                     accepted = true;
                 }
             }
@@ -294,17 +298,22 @@ impl Lists {
         self.watched
     }
 
-    /// An accepted callback: onto the ready list, or onto the overflow list while a scan runs; once at most.
-    pub(super) fn publish(&mut self, item: &Arc<Item>) {
+    /// An accepted callback: onto the ready list, or onto the overflow list while a scan runs; once at most. Gives the reference
+    /// back if the item is there already.
+    #[must_use = "to be dropped without the lock"]
+    pub(super) fn publish(&mut self, item: Arc<Item>) -> Option<Arc<Item>> {
         item.count_firing(self);
         if self.scanning {
             if item.enter_overflow(self) {
-                self.overflow.push(item.clone());
+                self.overflow.push(item);
+                return None;
             }
         } else if !item.is_linked() {
             item.set_linked(true);
-            self.ready.push_back(item.clone());
+            self.ready.push_back(item);
+            return None;
         }
+        Some(item)
     }
 
     /// A waiter that has seen what it was woken for, or will.

@@ -92,6 +92,10 @@ pub(crate) trait Feed: Send + Sync + fmt::Debug {
     /// within a moment.
     fn settle(&self) {}
 
+    /// As [`settle`](Feed::settle), as far as it can be done in passing: what another thread has to do for it, it is made to do,
+    /// and waited for as long as that takes if it runs.
+    fn prod(&self) {}
+
     /// Whether something was put off.
     fn has_pending(&self) -> bool;
 

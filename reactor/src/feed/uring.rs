@@ -38,6 +38,9 @@ const SUBMISSIONS: u32 = 256;
 /// How long a look waits at most for another thread's share. Measured: microseconds for a thread that runs or sleeps, two ticks for one
 /// that has ended; the rest is for a busy machine, where it has to get a processor first. A guess.
 const SETTLING: Duration = Duration::from_millis(20);
+/// How long a visitor waits for a thread it has interrupted. A guess: five times what the work takes a thread that runs; one that has
+/// lost its processor isn't waited for.
+const PRODDING: Duration = Duration::from_micros(10);
 /// Entries of the completion queue: 64 KiB of ring. An overflow is handled but costs a system call and new arms, so it is
 /// sized for thousands of sockets that move between two harvests. A guess.
 const COMPLETIONS: u32 = 4096;
@@ -149,6 +152,13 @@ impl Uring {
         self.ring.submitter().register_sync_cancel(None, CancelBuilder::user_data(token.0))
     }
 
+    /// Whether there are wake-ups that wait for the thread that armed to turn them into completions.
+    fn waits_for_a_thread(&self) -> bool {
+        let _guard = self.submission.lock();
+        // SAFETY: the only other users of the submission queue hold `self.submission` too.
+        unsafe { self.ring.submission_shared() }.taskrun()
+    }
+
     /// Whether entering the kernel would do something: submit, or turn wake-ups that wait for this thread into completions.
     fn is_pending(&self) -> bool {
         let _guard = self.submission.lock();
@@ -156,6 +166,12 @@ impl Uring {
         let queue = unsafe { self.ring.submission_shared() };
         !queue.is_empty() || queue.taskrun()
     }
+}
+
+/// Every processor that runs a thread of this process is interrupted, and those threads do what waits for them on the way back.
+fn interrupt_all() {
+    // SAFETY: takes no pointers. Where it is refused there is still the tick.
+    unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) };
 }
 
 fn cancel(token: Token) -> squeue::Entry {
@@ -228,13 +244,23 @@ impl Feed for Uring {
                 self.unsettled.store(up, Ordering::Relaxed);
                 break;
             }
-            // SAFETY: takes no pointers. Where it is refused there is still the tick.
-            unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) };
+            interrupt_all();
             std::thread::yield_now();
         }
         // The flag falls before the completions are published, both under the kernel's lock of the ring: a call that takes it
         // comes after.
         let _no_such_arm = self.cancel_now(Token::NONE);
+    }
+
+    fn prod(&self) {
+        if !self.waits_for_a_thread() {
+            return;
+        }
+        interrupt_all();
+        let end = Instant::now() + PRODDING;
+        while self.waits_for_a_thread() && Instant::now() < end {
+            std::hint::spin_loop();
+        }
     }
 
     fn has_pending(&self) -> bool {

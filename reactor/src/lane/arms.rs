@@ -9,7 +9,7 @@
 //! ```
 
 use super::Armed;
-use crate::eventpoll::item::Item;
+use crate::eventpoll::ready::Batch;
 use crate::events::Events;
 use crate::feed::{Completion, Fallen, Token};
 use crate::sync::Arc;
@@ -21,7 +21,7 @@ pub(super) struct Arms {
     pub(super) vacant: Vec<u32>,
     pub(super) completions: Vec<Completion>,
     /// Memory for the items that one harvest publishes. Empty between harvests.
-    pub(super) batch: Vec<(Arc<Item>, Events)>,
+    pub(super) batch: Batch,
     /// Something was armed again, possibly by a thread that will not block.
     pub(super) renewed: bool,
     /// What completions let go of: dropped without the lock.

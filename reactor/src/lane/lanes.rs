@@ -1,6 +1,7 @@
 //! [`Lanes`], [`Lane`]: the public face. A choice of feed, the lanes made of it, and who owns which.
 
 use super::LaneInner;
+use crate::eventpoll::Eventpoll;
 use crate::feed::{FeedChoice, FeedKind};
 use crate::fork::Birthplace;
 use crate::seat;
@@ -205,6 +206,23 @@ impl Lane {
     pub fn interrupt(&self) {
         self.listed.inner.interrupted.store(true, Ordering::SeqCst);
         self.listed.inner.kick();
+    }
+
+    /// Does in the owner's place what the owner does when it comes by: hands over what was put off in this lane, and publishes what has
+    /// happened to its sources. For an owner that is kept from it; any thread may visit any lane, its own too.
+    ///
+    /// No waiter of `eventpoll` is woken for that: the caller has to wait there next (without blocking if it likes), and gets
+    /// the events. Waiters of other instances on these lanes are woken.
+    ///
+    /// What only the owner's thread can turn into an answer (see the `uring` feed) it is made to, if it runs: it gets some
+    /// microseconds for it, and what comes later is there at the next visit.
+    ///
+    /// # Errors
+    /// In a child that was forked after the lane was made; whatever the feed's system call returns.
+    pub fn visit(&self, eventpoll: &Eventpoll) -> io::Result<()> {
+        let Listed { inner, lanes } = &*self.listed;
+        lanes.check_process()?;
+        inner.visit(eventpoll.ready())
     }
 }
 

@@ -264,6 +264,15 @@ impl LaneInner {
         if self.was_renewed.swap(false, Ordering::Relaxed) { self.pump(pumping, true) } else { Ok(()) }
     }
 
+    /// A [`pump`](Self::pump) by a thread that isn't the owner, which may be kept from coming by for long.
+    fn visit(&self, pumping: &Ready) -> io::Result<()> {
+        if self.is_vacant() && !self.feed.has_pending() {
+            return Ok(());
+        }
+        self.feed.prod();
+        self.pump(Some(pumping), true)
+    }
+
     /// Publishes what the feed has: each completion as its source's callback would. Waiters of `pumping` are left alone,
     /// for the caller delivers for it.
     pub(crate) fn pump(&self, pumping: Option<&Ready>, submit: bool) -> io::Result<()> {
