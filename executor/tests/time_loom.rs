@@ -14,6 +14,7 @@ mod io {
 
 #[path = "../src/time"]
 mod time {
+    pub(crate) mod clock;
     pub(crate) mod driver;
     pub(crate) mod wheel;
 }
@@ -30,29 +31,45 @@ use block_on::{Sticky, block_on};
 use loom::{sync::Arc, thread};
 use std::{
     future::poll_fn,
+    sync::LazyLock,
     task::{Poll, Waker},
     time::{Duration, Instant},
 };
-use time::driver::{Armed, Next, Timers};
+use time::{
+    clock::Moment,
+    driver::{Block, Next, Polled, Timers},
+    wheel::Index,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
+
+/// The same in all executions of a model: how often a timer is filed anew depends on it, and loom wants to see the same again.
+static NOW: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Arms a timer that is due a second after `now`.
+fn arm(timers: &Timers, now: Instant) -> (Arc<Block>, Index) {
+    let (block, index, _) = timers.insert(now.into(), (now + SECOND).into(), Waker::noop().clone()).unwrap();
+    (block, index)
+}
 
 /// A future that moved to another task sets that task's waker while the timer fires: woken, or told that it fired.
 #[test]
 fn fire_against_a_change_of_the_waker() {
     loom::model(|| {
-        let timers = Timers::new();
-        let now = Instant::now();
-        let (key, _) = timers.insert(now, now + SECOND, Waker::noop().clone()).unwrap();
+        let now = *NOW;
+        let timers = Timers::starting(now.into());
+        let (block, index) = arm(&timers, now);
         let worker = {
             let timers = timers.clone();
             thread::spawn(move || timers.fire(now + 2 * SECOND))
         };
-        block_on(poll_fn(|cx| match timers.set_waker(key, cx.waker()) {
-            Armed::Yes => Poll::Pending,
-            Armed::Fired => Poll::Ready(()),
+        block_on(poll_fn(|cx| match block.poll(&index, (now + SECOND).into(), cx.waker()) {
+            Polled::Waits => Poll::Pending,
+            Polled::Elapsed => Poll::Ready(()),
+            Polled::TooEarly => panic!("nobody has put it off"),
         }));
         worker.join().unwrap();
+        timers.shutdown();
     });
 }
 
@@ -60,17 +77,74 @@ fn fire_against_a_change_of_the_waker() {
 #[test]
 fn fire_against_reset() {
     loom::model(|| {
-        let timers = Timers::new();
-        let now = Instant::now();
-        let (key, _) = timers.insert(now, now + SECOND, Waker::noop().clone()).unwrap();
+        let now = *NOW;
+        let timers = Timers::starting(now.into());
+        let (block, index) = arm(&timers, now);
         let worker = {
             let timers = timers.clone();
             thread::spawn(move || timers.fire(now + 2 * SECOND))
         };
-        let armed = timers.reset(key, now + 9 * SECOND).is_some();
+        let later = (now + 9 * SECOND).into();
+        let armed = block.reset(&index, later).is_some();
         worker.join().unwrap();
         assert_eq!(timers.next_deadline().is_some(), armed);
-        assert_eq!(timers.set_waker(key, Waker::noop()), if armed { Armed::Yes } else { Armed::Fired });
+        if armed {
+            assert_eq!(block.poll(&index, later, Waker::noop()), Polled::Waits);
+        }
+        timers.shutdown();
+    });
+}
+
+/// A timer is put off, with no lock, while it fires: it waits for the new deadline, and the worker knows when, or it has fired and says at the poll
+/// that this was too early. Never is it ready, and never does it wait for a fire that doesn't come.
+#[test]
+fn fire_against_put_off() {
+    loom::model(|| {
+        let now = *NOW;
+        let timers = Timers::starting(now.into());
+        let (block, index) = arm(&timers, now);
+        let worker = {
+            let timers = timers.clone();
+            thread::spawn(move || timers.fire(now + 2 * SECOND))
+        };
+        let later = Moment::from(now + 9 * SECOND);
+        block.put_off(&index, later.tick_not_before());
+        let polled = block.poll(&index, later, Waker::noop());
+        worker.join().unwrap();
+        match polled {
+            // The fire that came then has read the new deadline, or else the future will be polled again by its wake.
+            Polled::Waits => match block.poll(&index, later, Waker::noop()) {
+                Polled::Waits => {
+                    assert!(timers.next_deadline().is_some_and(|next| next <= now + 10 * SECOND))
+                }
+                Polled::TooEarly => {}
+                Polled::Elapsed => panic!("early"),
+            },
+            Polled::TooEarly => {}
+            Polled::Elapsed => panic!("early"),
+        }
+        timers.shutdown();
+    });
+}
+
+/// A timer is cancelled, and its place used again, while the old one fires: the new one waits.
+#[test]
+fn fire_against_cancel_and_a_successor() {
+    loom::model(|| {
+        let now = *NOW;
+        let timers = Timers::starting(now.into());
+        let (block, index) = arm(&timers, now);
+        let worker = {
+            let timers = timers.clone();
+            thread::spawn(move || timers.fire(now + 2 * SECOND))
+        };
+        block.cancel(&index);
+        let later = (now + 9 * SECOND).into();
+        let (block, index, _) = timers.insert(now.into(), later, Waker::noop().clone()).unwrap();
+        worker.join().unwrap();
+        assert_eq!(block.poll(&index, later, Waker::noop()), Polled::Waits);
+        assert!(timers.next_deadline().is_some_and(|next| next <= now + 10 * SECOND));
+        timers.shutdown();
     });
 }
 
@@ -78,13 +152,14 @@ fn fire_against_reset() {
 #[test]
 fn no_deadline_is_lost_between_reading_it_and_waiting() {
     loom::model(|| {
-        let timers = Timers::new();
+        let now = *NOW;
+        let timers = Timers::starting(now.into());
         let lane = Arc::new(Sticky::default());
-        let now = Instant::now();
         let user = {
             let (timers, lane) = (timers.clone(), lane.clone());
             thread::spawn(move || {
-                let (_, next) = timers.insert(now, now + SECOND, Waker::noop().clone()).unwrap();
+                let (.., next) =
+                    timers.insert(now.into(), (now + SECOND).into(), Waker::noop().clone()).unwrap();
                 if next == Next::Earlier {
                     lane.interrupt();
                 }
@@ -94,6 +169,7 @@ fn no_deadline_is_lost_between_reading_it_and_waiting() {
             lane.wait();
         }
         user.join().unwrap();
+        timers.shutdown();
     });
 }
 
@@ -104,15 +180,15 @@ fn two_insertions_against_a_worker_that_goes_to_sleep() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);
     model.check(|| {
-        let timers = Timers::new();
+        let now = *NOW;
+        let timers = Timers::starting(now.into());
         let lane = Arc::new(Sticky::default());
-        let now = Instant::now();
         let users: Vec<_> = [1, 2]
             .map(|seconds| {
                 let (timers, lane) = (timers.clone(), lane.clone());
                 thread::spawn(move || {
-                    let deadline = now + seconds * SECOND;
-                    let (_, next) = timers.insert(now, deadline, Waker::noop().clone()).unwrap();
+                    let deadline = (now + seconds * SECOND).into();
+                    let (.., next) = timers.insert(now.into(), deadline, Waker::noop().clone()).unwrap();
                     if next == Next::Earlier {
                         lane.interrupt();
                     }
@@ -127,5 +203,6 @@ fn two_insertions_against_a_worker_that_goes_to_sleep() {
         for user in users {
             user.join().unwrap();
         }
+        timers.shutdown();
     });
 }

@@ -1,5 +1,6 @@
 //! Time: [`sleep`], [`timeout`], and the timers of a worker behind them.
 //!
+//! - `clock`: a point in time as one word, read as seldom as can be.
 //! - `wheel`: which timers are due. Pure.
 //! - `driver`: one wheel a worker behind a mutex, its next deadline in an atomic. The life of a timer is drawn there.
 //! - `sleep`, `timeout`: the futures.
@@ -7,6 +8,7 @@
 //! A deadline is rounded up to a tick of about 131 us: a timer is never early, and by the wheel never later than that. The worker
 //! that fires it may add what it costs to wake and to poll whatever is ahead in its queue.
 
+mod clock;
 mod driver;
 pub mod error;
 mod sleep;

@@ -4,10 +4,11 @@
 //! timers, wherever it is polled; only its waker follows it.
 
 use super::{
-    driver::{Armed, Next, ShutDown, Timers},
-    wheel::Key,
+    clock::Moment,
+    driver::{Block, Next, Polled, ShutDown, Timers},
+    wheel::Index,
 };
-use crate::{context, coop};
+use crate::{context, coop, shared::Shared, sync::Arc};
 use std::{
     fmt,
     future::Future,
@@ -16,8 +17,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How far away a deadline is that no [`Instant`] can hold: 2^32 seconds, 136 years.
-const FAR_FUTURE: Duration = Duration::from_secs(1 << 32);
+/// A deadline that is no farther away than this from the last reading of the clock has the clock read again before a timer is armed: a
+/// guess, about what a turn of a busy worker takes. One that is farther away and has passed all the same is found by the worker's
+/// next look at its timers.
+const NEAR: Duration = Duration::from_micros(50);
 
 /// Waits until `duration` has passed.
 ///
@@ -45,17 +48,18 @@ const FAR_FUTURE: Duration = Duration::from_secs(1 << 32);
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn sleep(duration: Duration) -> Sleep {
-    sleep_until(deadline_after(duration))
+    Sleep::until(Moment::now().after(duration))
 }
 
 /// Waits until `deadline`. As [`sleep`] otherwise.
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep { deadline, state: State::Idle }
+    Sleep::until(Moment::from(deadline))
 }
 
+/// So long from now; the far future if that is beyond the clock.
 pub(super) fn deadline_after(duration: Duration) -> Instant {
     let now = Instant::now();
-    now.checked_add(duration).or_else(|| now.checked_add(FAR_FUTURE)).unwrap_or(now)
+    now.checked_add(duration).unwrap_or_else(|| Moment::NEVER.instant())
 }
 
 /// The future of [`sleep`] and [`sleep_until`].
@@ -65,7 +69,7 @@ pub(super) fn deadline_after(duration: Duration) -> Instant {
 /// that hangs. Polled again after it was ready, it is ready again.
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Sleep {
-    deadline: Instant,
+    deadline: Moment,
     state: State,
 }
 
@@ -73,20 +77,24 @@ enum State {
     /// Not in a wheel. A poll arms it, or finds the deadline past.
     Idle,
     /// In a wheel, unless it fired meanwhile.
-    Armed(Timers, Key),
+    Armed { block: Arc<Block>, index: Index },
     /// It fired.
     Elapsed,
 }
 
 impl Sleep {
+    pub(super) fn until(deadline: Moment) -> Self {
+        Self { deadline, state: State::Idle }
+    }
+
     /// When it is ready. For a duration that was too long for the clock: the far future.
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        self.deadline.instant()
     }
 
     /// Whether the deadline has passed. The task may not have been woken for it yet.
     pub fn is_elapsed(&self) -> bool {
-        matches!(self.state, State::Elapsed) || Instant::now() >= self.deadline
+        matches!(self.state, State::Elapsed) || Moment::now() >= self.deadline
     }
 
     /// Moves the deadline, before or after it has passed. To a later time this is one write, cheap enough for every read of a connection.
@@ -108,13 +116,19 @@ impl Sleep {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn reset(&mut self, deadline: Instant) {
-        self.deadline = deadline;
-        if let State::Armed(timers, key) = &self.state {
-            match timers.reset(*key, deadline) {
+        let before = self.deadline;
+        self.deadline = Moment::from(deadline);
+        if let State::Armed { block, index } = &self.state {
+            if self.deadline >= before {
+                // If it has fired, or is firing just now, the next poll finds out.
+                block.put_off(index, self.deadline.tick_not_before());
+                return;
+            }
+            match block.reset(index, self.deadline) {
                 Some(Next::Unchanged) => return,
                 Some(Next::Earlier) => {
-                    if !on_owner(timers) {
-                        timers.interrupt();
+                    if !on_owner(&block.owner) {
+                        block.owner.interrupt();
                     }
                     return;
                 }
@@ -128,60 +142,75 @@ impl Sleep {
     pub(super) fn poll_elapsed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &self.state {
             State::Elapsed => return Poll::Ready(()),
-            State::Armed(timers, key) => match timers.set_waker(*key, cx.waker()) {
-                Armed::Yes => return Poll::Pending,
-                Armed::Fired => {}
-            },
-            State::Idle => {
-                let now = Instant::now();
-                if now < self.deadline
-                    && let Some(armed) = arm(now, self.deadline, cx)
-                {
-                    self.state = armed;
-                    return Poll::Pending;
+            State::Armed { block, index } => match block.poll(index, self.deadline, cx.waker()) {
+                Polled::Waits => return Poll::Pending,
+                Polled::Elapsed => self.state = State::Elapsed,
+                Polled::TooEarly => {
+                    // Before anything can unwind: the index is gone.
+                    self.state = State::Idle;
+                    self.state = self.start(cx);
                 }
-            }
+            },
+            State::Idle => self.state = self.start(cx),
         }
-        self.state = State::Elapsed;
-        Poll::Ready(())
+        if matches!(self.state, State::Elapsed) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Arms a timer, unless the deadline has passed.
+    #[track_caller]
+    fn start(&self, cx: &Context<'_>) -> State {
+        let now = match Moment::last() {
+            Some(last) if last.after(NEAR) < self.deadline => last,
+            _ => Moment::now(),
+        };
+        if self.deadline <= now { State::Elapsed } else { arm(now, self.deadline, cx) }
     }
 }
 
-/// Arms a timer in this worker's wheel, or in any worker's from a thread that isn't one. `None`: the runtime was shut down.
+/// Arms a timer in this worker's wheel, or in any worker's from a thread that isn't one.
 #[track_caller]
-fn arm(now: Instant, deadline: Instant, cx: &Context<'_>) -> Option<State> {
-    let current = context::with_current(|handle| {
-        let shared = &*handle.shared;
-        let own = context::worker_index(shared);
-        let index = own.unwrap_or_else(|| {
-            // Spread by the delays' microseconds: as good as a counter, and not shared.
-            let micros = deadline.duration_since(now).subsec_nanos() >> 10;
-            micros as usize % shared.timers.len()
-        });
-        shared.timers[index].set_lane(&shared.lanes[index]);
-        (shared.timers[index].clone(), own.is_some())
+fn arm(now: Moment, deadline: Moment, cx: &Context<'_>) -> State {
+    let waker = cx.waker().clone();
+    // A worker's own timers, whatever runtime was entered on top: they are fired by this very thread.
+    let own = context::with_worker(|core| match core {
+        Some(core) => Ok(timers_of(&core.shared, core.index).insert(now, deadline, waker)),
+        None => Err(waker),
     });
-    let Some((timers, on_owner)) = current else {
-        panic!("a timer was polled outside a runtime: there is nobody to fire it; see `Handle::enter`");
-    };
-    match timers.insert(now, deadline, cx.waker().clone()) {
-        Ok((key, next)) => {
-            if next == Next::Earlier && !on_owner {
-                timers.interrupt();
-            }
-            Some(State::Armed(timers, key))
+    let inserted = own.unwrap_or_else(|waker| {
+        let timers = context::with_current(|handle| {
+            // Spread by the deadlines' microseconds: as good as a counter, and not shared.
+            let index = deadline.micros() % handle.shared.timers.len();
+            timers_of(&handle.shared, index).clone()
+        });
+        let Some(timers) = timers else { no_runtime() };
+        let inserted = timers.insert(now, deadline, waker);
+        if let Ok((.., Next::Earlier)) = inserted {
+            timers.interrupt();
         }
-        Err(ShutDown) => None,
+        inserted
+    });
+    match inserted {
+        Ok((block, index, _)) => State::Armed { block, index },
+        Err(ShutDown) => State::Elapsed,
     }
+}
+
+/// A worker's timers, able to interrupt it.
+fn timers_of(shared: &Shared, index: usize) -> &Timers {
+    let timers = &shared.timers[index];
+    timers.set_lane(&shared.lanes[index]);
+    timers
+}
+
+#[cold]
+#[track_caller]
+fn no_runtime() -> ! {
+    panic!("a timer was polled outside a runtime: there is nobody to fire it; see `Handle::enter`")
 }
 
 /// Whether this thread is the worker that fires these timers, and therefore isn't waiting.
 fn on_owner(timers: &Timers) -> bool {
-    let own = context::with_current(|handle| {
-        let shared = &*handle.shared;
-        context::worker_index(shared).is_some_and(|index| shared.timers[index].is(timers))
-    });
-    own.unwrap_or(false)
+    context::with_worker(|core| core.is_some_and(|core| core.shared.timers[core.index].is(timers)))
 }
 
 impl Future for Sleep {
@@ -199,8 +228,8 @@ impl Future for Sleep {
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        if let State::Armed(timers, key) = &self.state {
-            timers.cancel(*key);
+        if let State::Armed { block, index } = &self.state {
+            block.cancel(index);
         }
     }
 }
@@ -209,9 +238,9 @@ impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
             State::Idle => "idle",
-            State::Armed(..) => "armed",
+            State::Armed { .. } => "armed",
             State::Elapsed => "elapsed",
         };
-        f.debug_struct("Sleep").field("deadline", &self.deadline).field("state", &state).finish()
+        f.debug_struct("Sleep").field("deadline", &self.deadline()).field("state", &state).finish()
     }
 }

@@ -44,7 +44,7 @@ pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoF
 
 /// Gives `future` until `deadline`. As [`timeout`] otherwise.
 pub fn timeout_at<F: IntoFuture>(deadline: Instant, future: F) -> Timeout<F::IntoFuture> {
-    Timeout { future: future.into_future(), delay: sleep_until(deadline) }
+    Timeout { future: future.into_future(), delay: Delay::Until(deadline) }
 }
 
 pin_project! {
@@ -54,7 +54,26 @@ pin_project! {
     pub struct Timeout<F> {
         #[pin]
         future: F,
-        delay: Sleep,
+        delay: Delay,
+    }
+}
+
+/// The deadline. A future that is ready at its first poll never makes a sleep of it.
+#[derive(Debug)]
+enum Delay {
+    Until(Instant),
+    Sleep(Sleep),
+}
+
+impl Delay {
+    fn sleep(&mut self) -> &mut Sleep {
+        if let Delay::Until(deadline) = *self {
+            *self = Delay::Sleep(sleep_until(deadline));
+        }
+        match self {
+            Delay::Sleep(sleep) => sleep,
+            Delay::Until(_) => unreachable!("it has just become a sleep"),
+        }
     }
 }
 
@@ -91,11 +110,9 @@ impl<F: Future> Future for Timeout<F> {
         }
         // If it was the future that used up the budget, the deadline must not be asked to wait for the next poll: that one would
         // go the same way. If the budget was gone before, the task is asked to yield, and the deadline yields like everything else.
-        let poll = if had_budget && !has_budget() {
-            this.delay.poll_elapsed(cx)
-        } else {
-            Pin::new(this.delay).poll(cx)
-        };
+        let sleep = this.delay.sleep();
+        let poll =
+            if had_budget && !has_budget() { sleep.poll_elapsed(cx) } else { Pin::new(sleep).poll(cx) };
         poll.map(|()| Err(Elapsed::new()))
     }
 }

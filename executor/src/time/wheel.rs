@@ -1,26 +1,36 @@
 //! The timing wheel: which timers are due, and when to look again. A plain data structure: no clock, no thread, no waker.
 //!
-//! Time is counted in ticks since the wheel's start; [`super::driver`] converts. Six levels of 64 slots: a slot of level 0 spans one
+//! Time is counted in ticks; [`super::clock`] converts. Six levels of 64 slots: a slot of level 0 spans one
 //! tick, a slot of level `n` spans `64^n`. An entry lives on the level of the highest 6-bit group in which its due tick differs from
 //! `elapsed`, so everything on a level is due before anything on the next one, and the first occupied slot of the lowest
 //! occupied level is where to look.
 //!
 //! ```text
-//!              insert                            its slot is reached, due <= elapsed
-//!   (free) ──────────────► Filed(level, slot) ───────────────────────────────────────► value handed out, (free)
-//!     ▲                     │  ▲   │   ▲                          remove: the same from any state
-//!     │  due == NEVER       │  └───┘   │ its slot is reached, due > elapsed: filed anew, nearer
-//!     └──────► Parked ◄─────┘          │ reset to an earlier tick: filed anew
-//!                 └────────────────────┘ reset to a tick
+//!   free    ── insert ──► waiting  ── advance: due ──────────────────────────► fired ── release ──► free
+//!   (Empty)               (Waits)  ── release ──► free, stays in its slot        (Empty)
 //!
-//!   reset to a later tick: only `due` is written. The entry stays in its slot, and is filed anew when that slot is reached.
+//!   place, of any entry:   loose ── insert, reset ──► in a slot ── the slot is reached ──┬─► loose: fired, or free
+//!                                                        ▲  ▲                            └─► a nearer slot: due later
+//!                                     to an earlier slot └──┘ reset, or insert into a free entry that is still in a slot
 //! ```
 //!
-//! Entries sit in one vector and are linked by index; a key is index and generation, so that a key whose timer fired or was
-//! removed is told from its successor's. (A generation repeats after 2^32 uses of one slot: a key would have to outlive them.)
+//! **An entry belongs to whoever inserted it until `release`**, fired or not: an index needs no generation, and can't meet a successor.
 //!
-//! Costs: `insert`, `reset` and `remove` are O(1); an entry is moved at most once a level before it fires, and once more for each
-//! time its slot is reached after a reset. `next_due` looks at one bitmap a level and at no more than [`LOOKAHEAD`] entries.
+//! **Later is free.** The due ticks lie apart from the entries, in blocks of atomics that the owners of the timers hold, too: to a later tick
+//! an owner moves its timer by a store, without the wheel (and without whatever lock is around it). The entry stays in its slot, and is filed
+//! anew when that slot is reached. Nobody else writes a due tick.
+//!
+//! **So is cancelling.** A released entry stays in its slot, and is the first to be used again. If its slot comes no later than its new due tick,
+//! as it does for one timeout after another, nothing needs to be filed at all. Since free entries are always used before new ones are made,
+//! there are never more than there were timers at once; a slot that is reached lets its free entries go.
+//!
+//! **A slot is a stack of pages** of indices, a cache line each, not a chain of entries: what a slot holds is known without touching it, so that the
+//! misses of one entry don't wait for those of the one before. To file an entry anew reads and writes one cell.
+//!
+//! Costs: `insert`, `reset` and `release` are O(1); an entry is moved at most once a level before it fires, and once more for each
+//! time its slot is reached after a move to a later tick. `next_due` looks at one bitmap a level and at no more than [`LOOKAHEAD`] entries.
+
+use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// log2 of the number of slots on a level: one machine word of occupancy a level.
 const SLOT_BITS: u32 = 6;
@@ -34,20 +44,25 @@ const TOP: usize = LEVELS - 1;
 /// an idle worker with a few timers isn't woken only to move one, too few to cost more than such a wake.
 const LOOKAHEAD: usize = 8;
 
+/// Cells in a block: 4 KiB, a guess between a worker with one timer and the number of blocks that a million take.
+#[cfg(not(egret_loom))]
+const BLOCK: usize = 256;
+/// A model pays for each atomic.
+#[cfg(egret_loom)]
+const BLOCK: usize = 2;
+
+/// Indices in a page: with the link a cache line.
+const PAGE: usize = 15;
+
 /// The due tick of a timer that is never due.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// No entry: the end of a list.
+/// No entry, or no page: the end of a list.
 const NONE: u32 = u32::MAX;
-/// `home` of an entry that is never due and therefore in no slot.
-const PARKED: u16 = u16::MAX;
-
-/// Names one inserted timer until it has fired or was removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    index: u32,
-    generation: u32,
-}
+/// In place of a link between free entries: it fired, and its owner hasn't released it yet.
+const FIRED: u32 = u32::MAX - 1;
+/// In place of a slot: none.
+const LOOSE: u16 = u16::MAX;
 
 /// What [`Wheel::advance`] left undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,114 +74,216 @@ pub(crate) enum Progress {
     More,
 }
 
-struct Entry<T> {
-    /// When it is due. May be later than its slot says: see the module's text on `reset`.
-    due: u64,
-    /// Next in the slot's list, or in the free list.
-    next: u32,
-    /// Previous in the slot's list; `NONE` for the first.
-    prev: u32,
-    generation: u32,
-    /// `level * 64 + slot`, or `PARKED`.
+/// Names a timer. Whoever holds it owns the timer's entry, until it gives it back with [`Wheel::release`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Index(u32);
+
+/// The due ticks of some neighbouring timers, and what else their owners want to reach through it.
+pub(crate) struct Block<O> {
+    pub(crate) owner: O,
+    cells: [Cell; BLOCK],
+}
+
+/// What of an entry is looked at when a slot is reached.
+struct Cell {
+    /// When it is due; `NEVER` also for a free entry. May be later than its slot says: see the module's text.
+    due: AtomicU64,
+    /// Its [`Filed`] as a word. Only the wheel's: an atomic to lie beside the due tick.
+    filed: AtomicU64,
+}
+
+/// Where an entry is.
+#[derive(Clone, Copy)]
+struct Filed {
+    /// `level * 64 + slot`, or `LOOSE`.
     home: u16,
-    /// `None` in a free entry.
-    value: Option<T>,
+    page: u32,
+    /// Within the page.
+    at: u8,
+}
+
+impl<O> Block<O> {
+    fn new(owner: O) -> Self {
+        let cell = |_| Cell { due: AtomicU64::new(NEVER), filed: AtomicU64::new(Filed::LOOSE.into_word()) };
+        Self { owner, cells: std::array::from_fn(cell) }
+    }
+
+    /// Moves a timer to a later tick (or the same), whether it has fired or not. To an earlier one use [`Wheel::reset`].
+    pub(crate) fn put_off(&self, index: &Index, due: u64) {
+        self.cell(index.0).set_due(due);
+    }
+
+    fn cell(&self, index: u32) -> &Cell {
+        &self.cells[index as usize % BLOCK]
+    }
+}
+
+impl Cell {
+    // Relaxed: a tick stands for nothing but itself, and an old one makes an owner only look too early. The place is the wheel's own.
+    fn due(&self) -> u64 {
+        self.due.load(Ordering::Relaxed)
+    }
+
+    fn set_due(&self, due: u64) {
+        self.due.store(due, Ordering::Relaxed);
+    }
+
+    fn filed(&self) -> Filed {
+        Filed::from_word(self.filed.load(Ordering::Relaxed))
+    }
+
+    fn set_filed(&self, filed: Filed) {
+        self.filed.store(filed.into_word(), Ordering::Relaxed);
+    }
+}
+
+impl Filed {
+    const LOOSE: Self = Self { home: LOOSE, page: NONE, at: 0 };
+
+    fn into_word(self) -> u64 {
+        u64::from(self.page) | u64::from(self.home) << 32 | u64::from(self.at) << 48
+    }
+
+    fn from_word(word: u64) -> Self {
+        Self { home: (word >> 32) as u16, page: word as u32, at: (word >> 48) as u8 }
+    }
+}
+
+enum Value<T> {
+    /// What is handed out when the timer is due.
+    Waits(T),
+    /// `FIRED`, or the next free entry.
+    Empty(u32),
+}
+
+/// Some of the entries in a slot.
+#[repr(align(64))]
+struct Page {
+    /// Next in the slot's stack, or in the free list. That one is full.
+    next: u32,
+    indices: [u32; PAGE],
+}
+
+/// The entries in a slot.
+#[derive(Clone, Copy)]
+struct Slot {
+    /// The page on top of the stack, `NONE` if the slot is empty.
+    top: u32,
+    /// How many indices are in it: at least one.
+    len: u8,
 }
 
 /// See the module's text.
-pub(crate) struct Wheel<T> {
+pub(crate) struct Wheel<T, O> {
     /// Everything due at or before this tick was handed out, but for entries of the slot of level 0 that it names.
     elapsed: u64,
-    /// One bit a slot: its list isn't empty.
+    /// One bit a slot: it isn't empty.
     occupied: [u64; LEVELS],
-    heads: [u32; SLOTS * LEVELS],
+    slots: [Slot; SLOTS * LEVELS],
+    pages: Vec<Page>,
+    free_page: u32,
     /// The slot above level 0 that is being filed anew, when `advance` stopped in the middle of it. Its start is `elapsed`.
     cascading: Option<u16>,
-    entries: Vec<Entry<T>>,
+    /// An entry is a value,
+    values: Vec<Value<T>>,
+    /// and a cell.
+    blocks: Vec<Arc<Block<O>>>,
     free: u32,
-    live: usize,
+    /// Entries in slots.
+    filed: usize,
 }
 
-impl<T> Wheel<T> {
-    pub(crate) fn new() -> Self {
+impl<T, O> Wheel<T, O> {
+    /// An empty wheel. It goes by ticks from `now` on.
+    pub(crate) fn new(now: u64) -> Self {
         Self {
-            elapsed: 0,
+            elapsed: now,
             occupied: [0; LEVELS],
-            heads: [NONE; SLOTS * LEVELS],
+            slots: [Slot { top: NONE, len: 0 }; SLOTS * LEVELS],
+            pages: Vec::new(),
+            free_page: NONE,
             cascading: None,
-            entries: Vec::new(),
+            values: Vec::new(),
+            blocks: Vec::new(),
             free: NONE,
-            live: 0,
+            filed: 0,
         }
     }
 
     /// How many timers wait.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.live
+        self.values.iter().filter(|value| matches!(value, Value::Waits(_))).count()
     }
 
     /// Files a timer. One that is due already is handed out by the next `advance`.
     ///
-    /// `now` lets an empty wheel catch up with the clock first, so that the new entry isn't filed farther out than it is.
-    pub(crate) fn insert(&mut self, now: u64, due: u64, value: T) -> Key {
-        if self.live == 0 {
+    /// `now`, which may be a while ago, lets an empty wheel catch up with the clock, so that the new entry isn't filed farther out than it is.
+    /// `owner` makes what is kept with a new block.
+    pub(crate) fn insert(&mut self, now: u64, due: u64, value: T, owner: impl FnOnce() -> O) -> Index {
+        if self.filed == 0 {
             self.elapsed = self.elapsed.max(now.min(due));
-            self.cascading = None;
         }
-        self.live += 1;
-        let index = if self.free == NONE {
-            let index = u32::try_from(self.entries.len()).unwrap_or(NONE);
-            assert!(index != NONE, "more than 2^32 - 1 timers on one worker");
-            self.entries.push(Entry {
-                due,
-                next: NONE,
-                prev: NONE,
-                generation: 0,
-                home: PARKED,
-                value: Some(value),
-            });
-            index
-        } else {
-            let index = self.free;
-            let entry = &mut self.entries[index as usize];
-            self.free = entry.next;
-            entry.due = due;
-            entry.value = Some(value);
-            index
-        };
-        self.link(index);
-        Key { index, generation: self.entries[index as usize].generation }
+        let index = self.free;
+        if index == NONE {
+            return self.insert_new(due, value, owner);
+        }
+        if let Value::Empty(next) = std::mem::replace(&mut self.values[index as usize], Value::Waits(value)) {
+            self.free = next;
+        }
+        self.move_to(index, due);
+        Index(index)
     }
 
-    /// The value of a timer that neither fired nor was removed.
-    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        let entry = self.entries.get_mut(key.index as usize)?;
-        if entry.generation == key.generation { entry.value.as_mut() } else { None }
+    fn insert_new(&mut self, due: u64, value: T, owner: impl FnOnce() -> O) -> Index {
+        let index = u32::try_from(self.values.len()).unwrap_or(FIRED);
+        assert!(index < FIRED, "more than 2^32 - 2 timers on one worker");
+        if index as usize / BLOCK == self.blocks.len() {
+            self.blocks.push(Arc::new(Block::new(owner())));
+        }
+        self.values.push(Value::Waits(value));
+        self.move_to(index, due);
+        Index(index)
     }
 
-    /// Moves a timer; false if it fired or was removed. A move to a later tick writes one word.
+    /// The block that a timer's due tick is in.
+    pub(crate) fn block(&self, index: &Index) -> &Arc<Block<O>> {
+        &self.blocks[index.0 as usize / BLOCK]
+    }
+
+    /// The value of a timer; none if it has fired.
+    pub(crate) fn get_mut(&mut self, index: &Index) -> Option<&mut T> {
+        match &mut self.values[index.0 as usize] {
+            Value::Waits(value) => Some(value),
+            Value::Empty(_) => None,
+        }
+    }
+
+    /// Moves a timer; false if it has fired.
     #[must_use]
-    pub(crate) fn reset(&mut self, key: Key, due: u64) -> bool {
-        if self.get_mut(key).is_none() {
-            return false;
+    pub(crate) fn reset(&mut self, index: &Index, due: u64) -> bool {
+        let waits = self.get_mut(index).is_some();
+        if waits {
+            self.move_to(index.0, due);
         }
-        let place = self.place(due);
-        let entry = &mut self.entries[key.index as usize];
-        let stays = if entry.home == PARKED { due == NEVER } else { due >= entry.due || entry.home == place };
-        entry.due = due;
-        if !stays {
-            self.unlink(key.index);
-            self.link(key.index);
-        }
-        true
+        waits
     }
 
-    /// Takes a timer out; `None` if it fired or was removed.
-    pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
-        self.get_mut(key)?;
-        self.unlink(key.index);
-        self.release(key.index)
+    /// Takes a timer back; the value if it hasn't fired. The index means nothing any more.
+    pub(crate) fn release(&mut self, index: &Index) -> Option<T> {
+        self.cell(index.0).set_due(NEVER);
+        let value = &mut self.values[index.0 as usize];
+        let before = std::mem::replace(value, Value::Empty(self.free));
+        self.free = index.0;
+        match before {
+            Value::Waits(value) => Some(value),
+            Value::Empty(_) => None,
+        }
+    }
+
+    /// Everything that is due at or before this tick has fired, but for what is about to.
+    pub(crate) fn elapsed(&self) -> u64 {
+        self.elapsed
     }
 
     /// Hands every timer due at or before `now` to `sink`, earlier ticks first (no order within a tick). Stops after `limit`
@@ -187,28 +304,39 @@ impl<T> Wheel<T> {
                     }
                 },
             };
-            // Ends: an entry that isn't handed out is due after `elapsed`, and then filed in another slot than this one.
-            while self.heads[home as usize] != NONE {
-                if limit == 0 {
-                    self.cascading = (home as usize >= SLOTS).then_some(home);
-                    return Progress::More;
-                }
-                limit -= 1;
-                let index = self.heads[home as usize];
-                self.unlink(index);
-                if self.entries[index as usize].due <= self.elapsed {
-                    if let Some(value) = self.release(index) {
-                        sink(value);
-                    }
-                } else {
-                    self.link(index);
-                }
+            if self.empty_slot(home, &mut limit, sink) == Progress::More {
+                self.cascading = (home as usize >= SLOTS).then_some(home);
+                return Progress::More;
             }
         }
     }
 
+    /// Hands out or files anew what is in a slot, whose start `elapsed` is.
+    fn empty_slot(&mut self, home: u16, limit: &mut usize, sink: &mut impl FnMut(T)) -> Progress {
+        // Ends: an entry that isn't handed out is due after `elapsed`, and then filed in another slot than this one.
+        while self.slots[home as usize].top != NONE {
+            if *limit == 0 {
+                return Progress::More;
+            }
+            *limit -= 1;
+            let index = self.pop(home);
+            let due = self.cell(index).due();
+            if due > self.elapsed {
+                let place = self.place(due);
+                self.push(index, place);
+                continue;
+            }
+            self.cell(index).set_filed(Filed::LOOSE);
+            let value = std::mem::replace(&mut self.values[index as usize], Value::Empty(FIRED));
+            if let Value::Waits(value) = value {
+                sink(value);
+            }
+        }
+        Progress::Done
+    }
+
     /// A tick at which to call `advance` next: never after the earliest due tick, and after `elapsed` unless something is due
-    /// now. It may be early, when entries have to be filed anew or were reset or removed. `None`: nothing will be due.
+    /// now. It may be early, when entries have to be filed anew or were reset or released. `None`: nothing will be due.
     pub(crate) fn next_due(&self) -> Option<u64> {
         if self.cascading.is_some() {
             return Some(self.elapsed);
@@ -220,21 +348,24 @@ impl<T> Wheel<T> {
         }
         // The next slot starts where this one ends, whatever the entries of this one were reset to.
         let mut earliest = start + (1 << (SLOT_BITS * level as u32));
-        let mut index = self.heads[home as usize];
-        for _ in 0..LOOKAHEAD {
-            let entry = &self.entries[index as usize];
-            earliest = earliest.min(entry.due);
-            index = entry.next;
-            if index == NONE {
-                return Some(earliest);
-            }
+        let Slot { top, len } = self.slots[home as usize];
+        let page = &self.pages[top as usize];
+        let indices = &page.indices[..usize::from(len)];
+        if page.next != NONE || indices.len() > LOOKAHEAD {
+            return Some(start);
         }
-        Some(start)
+        for index in indices {
+            earliest = earliest.min(self.cell(*index).due());
+        }
+        Some(earliest)
     }
 
     /// The values of all timers that wait, in no order.
     pub(crate) fn into_values(self) -> impl Iterator<Item = T> {
-        self.entries.into_iter().filter_map(|entry| entry.value)
+        self.values.into_iter().filter_map(|value| match value {
+            Value::Waits(value) => Some(value),
+            Value::Empty(_) => None,
+        })
     }
 
     /// The first occupied slot, and the tick at which it starts.
@@ -248,10 +379,10 @@ impl<T> Wheel<T> {
         Some((home(level, position & SLOT_MASK), position << shift))
     }
 
-    /// The slot an entry that is due then belongs in.
+    /// The slot an entry that is due then belongs in; `LOOSE` if it is never due.
     fn place(&self, due: u64) -> u16 {
         if due == NEVER {
-            return PARKED;
+            return LOOSE;
         }
         let due = due.max(self.elapsed);
         let differing = (self.elapsed ^ due) | SLOT_MASK;
@@ -265,47 +396,83 @@ impl<T> Wheel<T> {
         home(TOP, (current + ahead) & SLOT_MASK)
     }
 
-    fn link(&mut self, index: u32) {
-        let place = self.place(self.entries[index as usize].due);
-        let mut next = NONE;
-        if place != PARKED {
-            next = std::mem::replace(&mut self.heads[place as usize], index);
-            self.occupied[place as usize / SLOTS] |= 1 << (place as usize % SLOTS);
-            if next != NONE {
-                self.entries[next as usize].prev = index;
-            }
+    /// Makes an entry due then, and sees to it that it is in a slot that is reached in time.
+    fn move_to(&mut self, index: u32, due: u64) {
+        let place = self.place(due);
+        let cell = self.cell(index);
+        cell.set_due(due);
+        let filed = cell.filed();
+        // Slots are numbered in the order in which they are reached, but for those of the top level, where the count wraps around. `LOOSE`
+        // is beyond them all: what is never due may stay where it is.
+        let in_time = filed.home == place || (usize::from(filed.home) < TOP * SLOTS && filed.home < place);
+        if !in_time {
+            self.take_out(filed);
+            self.push(index, place);
         }
-        let entry = &mut self.entries[index as usize];
-        entry.home = place;
-        entry.prev = NONE;
-        entry.next = next;
     }
 
-    fn unlink(&mut self, index: u32) {
-        let Entry { home, prev, next, .. } = self.entries[index as usize];
-        if home == PARKED {
+    /// Puts an entry that is in no slot into one; in none, if `home` is `LOOSE`.
+    fn push(&mut self, index: u32, home: u16) {
+        if home == LOOSE {
+            self.cell(index).set_filed(Filed::LOOSE);
             return;
         }
-        if next != NONE {
-            self.entries[next as usize].prev = prev;
+        self.filed += 1;
+        let Slot { mut top, mut len } = self.slots[home as usize];
+        if top == NONE || usize::from(len) == PAGE {
+            self.occupied[home as usize / SLOTS] |= 1 << (home as usize % SLOTS);
+            top = self.new_page(top);
+            len = 0;
         }
-        if prev != NONE {
-            self.entries[prev as usize].next = next;
-            return;
+        self.pages[top as usize].indices[usize::from(len)] = index;
+        self.cell(index).set_filed(Filed { home, page: top, at: len });
+        self.slots[home as usize] = Slot { top, len: len + 1 };
+    }
+
+    /// Takes the last entry out of a slot that isn't empty. Its `Filed` is left as it was.
+    fn pop(&mut self, home: u16) -> u32 {
+        self.filed -= 1;
+        let Slot { top, len } = self.slots[home as usize];
+        let page = &mut self.pages[top as usize];
+        let index = page.indices[usize::from(len) - 1];
+        if len > 1 {
+            self.slots[home as usize].len = len - 1;
+            return index;
         }
-        self.heads[home as usize] = next;
+        let next = std::mem::replace(&mut page.next, self.free_page);
+        self.free_page = top;
+        self.slots[home as usize] = Slot { top: next, len: PAGE as u8 };
         if next == NONE {
             self.occupied[home as usize / SLOTS] &= !(1 << (home as usize % SLOTS));
         }
+        index
     }
 
-    /// Frees an unlinked entry and outdates its keys.
-    fn release(&mut self, index: u32) -> Option<T> {
-        let entry = &mut self.entries[index as usize];
-        entry.generation = entry.generation.wrapping_add(1);
-        entry.next = std::mem::replace(&mut self.free, index);
-        self.live -= 1;
-        entry.value.take()
+    /// Takes an entry out of its slot, if it is in one. The slot's last takes its place.
+    fn take_out(&mut self, from: Filed) {
+        if from.home == LOOSE {
+            return;
+        }
+        let last = self.pop(from.home);
+        // If the last is the entry itself this writes into the room behind the stack's end, and a place that its caller will change.
+        self.pages[from.page as usize].indices[usize::from(from.at)] = last;
+        self.cell(last).set_filed(from);
+    }
+
+    fn new_page(&mut self, next: u32) -> u32 {
+        let page = self.free_page;
+        if page == NONE {
+            // There are fewer pages than entries.
+            let page = self.pages.len() as u32;
+            self.pages.push(Page { next, indices: [NONE; PAGE] });
+            return page;
+        }
+        self.free_page = std::mem::replace(&mut self.pages[page as usize].next, next);
+        page
+    }
+
+    fn cell(&self, index: u32) -> &Cell {
+        self.blocks[index as usize / BLOCK].cell(index)
     }
 }
 
