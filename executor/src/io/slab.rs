@@ -4,7 +4,8 @@
 //! ```text
 //!   key = generation (high 32 bits) | index (low 32 bits)
 //!
-//!   index 0..64 │ 64..192 │ 192..448 │ ...     pages of 64 << n slots, made when first needed, kept until the slab is dropped
+//!   shelf 0      shelf 1                shelf 2                           shelf n: 2^n pages of 64 slots; shelves and pages are
+//!   index 0..64 │ 64..128 │ 128..192 │ 192..256 │ 256..320 │ ...          made when first needed, kept until the slab is dropped
 //!
 //!              acquire (free list)                    release: generation + 1
 //!     (free) ──────────────────────► Taken (key live) ───────────────────────► (free; every older key is stale)
@@ -18,10 +19,10 @@
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 use std::{io, sync::OnceLock};
 
-/// Slots of the first page. A guess: a small server's sockets, 5 KiB.
-const FIRST_PAGE: usize = 64;
-/// Pages double: with 26 of them every 32-bit index but the last 64 has its place.
-const PAGES: usize = 26;
+/// Slots of a page. A guess: a small server's sockets, 5 KiB. (Pages that double instead would be empty by half.)
+const PAGE: usize = 64;
+/// Shelves double: with 26 of them every 32-bit index but the last 64 has its place.
+const SHELVES: usize = 26;
 
 /// One generation, in a key: the lowest bit above the index. It is set in the keys of taken slots.
 const GENERATION: u64 = 1 << 32;
@@ -29,9 +30,12 @@ const GENERATION: u64 = 1 << 32;
 /// See the module's text.
 pub(crate) struct Slab<T> {
     /// std's `OnceLock`, not the `sync` module's: it is the page's publication, and nothing here is checked by loom.
-    pages: [OnceLock<Box<[Slot<T>]>>; PAGES],
+    shelves: [OnceLock<Shelf<T>>; SHELVES],
     free: Mutex<Free>,
 }
+
+type Shelf<T> = Box<[OnceLock<Page<T>>]>;
+type Page<T> = Box<[Slot<T>]>;
 
 struct Slot<T> {
     /// The slot's key, if it is taken. Its generation is odd then, and even while the slot is free.
@@ -49,7 +53,7 @@ struct Free {
 impl<T: Default> Slab<T> {
     pub(crate) fn new() -> Self {
         Self {
-            pages: [const { OnceLock::new() }; PAGES],
+            shelves: [const { OnceLock::new() }; SHELVES],
             free: Mutex::new(Free { released: Vec::new(), unused: 0 }),
         }
     }
@@ -62,7 +66,7 @@ impl<T: Default> Slab<T> {
                 Some(index) => index,
                 None => {
                     let index = free.unused;
-                    if locate(index).0 >= PAGES {
+                    if locate(index).shelf >= SHELVES {
                         return Err(io::ErrorKind::OutOfMemory.into());
                     }
                     free.unused += 1;
@@ -70,10 +74,10 @@ impl<T: Default> Slab<T> {
                 }
             }
         };
-        let (page, offset) = locate(index);
+        let at = locate(index);
         // This thread alone has the index: nobody else changes the word. Release: what earlier owners did to the value was ordered by
         // the lock, and goes on to whoever gets the new key.
-        let slot = &self.page(page)[offset];
+        let slot = &self.page(at)[at.slot];
         let key = slot.key.load(Ordering::Relaxed).wrapping_add(GENERATION);
         slot.key.store(key, Ordering::Release);
         Ok(key)
@@ -108,23 +112,24 @@ impl<T: Default> Slab<T> {
     /// succeeds. (Passing over a page that isn't seen yet would pass over the waiter who doesn't see the shutdown yet.)
     pub(crate) fn all(&self) -> impl Iterator<Item = &T> {
         let unused = lock(&self.free).unused;
-        let pages = unused.checked_sub(1).map_or(0, |last| locate(last).0 + 1);
-        (0..pages).flat_map(|page| self.page(page)).map(|slot| &slot.value)
+        (0..unused).step_by(PAGE).flat_map(|first| self.page(locate(first))).map(|slot| &slot.value)
     }
 
     /// A page, made if this is the first time that it is needed.
-    fn page(&self, page: usize) -> &[Slot<T>] {
-        self.pages[page].get_or_init(|| {
-            let size = (FIRST_PAGE << page) as u64;
-            let first = size - FIRST_PAGE as u64;
+    fn page(&self, at: Place) -> &[Slot<T>] {
+        let shelf =
+            self.shelves[at.shelf].get_or_init(|| (0..1 << at.shelf).map(|_| OnceLock::new()).collect());
+        shelf[at.page].get_or_init(|| {
+            let first = (((1 << at.shelf) - 1 + at.page) * PAGE) as u64;
             let slot = |offset| Slot { key: AtomicU64::new(first + offset), value: T::default() };
-            (0..size).map(slot).collect()
+            (0..PAGE as u64).map(slot).collect()
         })
     }
 
+    #[inline]
     fn slot(&self, key: u64) -> Option<&Slot<T>> {
-        let (page, offset) = locate(key as u32);
-        self.pages.get(page)?.get()?.get(offset)
+        let at = locate(key as u32);
+        self.shelves.get(at.shelf)?.get()?.get(at.page)?.get()?.get(at.slot)
     }
 }
 
@@ -133,11 +138,22 @@ fn is_taken(key: u64) -> bool {
     key & GENERATION != 0
 }
 
-/// Page and offset of an index. Shifted by the first page's size, page `n` is the indexes with their highest bit at `6 + n`.
-fn locate(index: u32) -> (usize, usize) {
-    let shifted = u64::from(index) + FIRST_PAGE as u64;
-    let page = (shifted.ilog2() - FIRST_PAGE.ilog2()) as usize;
-    (page, (shifted - ((FIRST_PAGE as u64) << page)) as usize)
+/// Where an index has its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    shelf: usize,
+    /// On the shelf.
+    page: usize,
+    /// In the page.
+    slot: usize,
+}
+
+/// Counted from one, a page's shelf is its number's highest bit, and its place there the rest of the number.
+#[inline]
+fn locate(index: u32) -> Place {
+    let page = index as usize / PAGE + 1;
+    let shelf = page.ilog2() as usize;
+    Place { shelf, page: page - (1 << shelf), slot: index as usize % PAGE }
 }
 
 #[cfg(all(test, not(egret_loom)))]
@@ -151,13 +167,14 @@ mod tests {
 
     #[test]
     fn every_index_has_its_place() {
-        assert_eq!(locate(0), (0, 0));
-        assert_eq!(locate(63), (0, 63));
-        assert_eq!(locate(64), (1, 0));
-        assert_eq!(locate(191), (1, 127));
-        assert_eq!(locate(192), (2, 0));
-        assert_eq!(locate(u32::MAX - 64), (PAGES - 1, (FIRST_PAGE << (PAGES - 1)) - 1));
-        assert_eq!(locate(u32::MAX - 63).0, PAGES);
+        let place = |shelf, page, slot| Place { shelf, page, slot };
+        assert_eq!(locate(0), place(0, 0, 0));
+        assert_eq!(locate(63), place(0, 0, 63));
+        assert_eq!(locate(64), place(1, 0, 0));
+        assert_eq!(locate(191), place(1, 1, 63));
+        assert_eq!(locate(192), place(2, 0, 0));
+        assert_eq!(locate(u32::MAX - 64), place(SHELVES - 1, (1 << (SHELVES - 1)) - 1, 63));
+        assert_eq!(locate(u32::MAX - 63).shelf, SHELVES);
     }
 
     #[test]
@@ -182,7 +199,7 @@ mod tests {
         assert_eq!(slab.all().count(), 0);
         // Where an owner stands between its index and its page.
         lock(&slab.free).unused = 65;
-        assert_eq!(slab.all().count(), 64 + 128);
+        assert_eq!(slab.all().count(), 2 * 64);
         let key = slab.acquire().unwrap();
         assert_eq!(key as u32, 65);
         slab.get(key).unwrap().store(7, Ordering::Relaxed);
@@ -213,7 +230,7 @@ mod tests {
             assert_eq!(slab.get(key).unwrap().load(Ordering::Relaxed), key);
         }
         assert_eq!(std::ptr::from_ref(slab.get(keys[0]).unwrap()), address);
-        assert_eq!(slab.all().count(), 64 + 128 + 256 + 512 + 1_024);
+        assert_eq!(slab.all().count(), 16 * 64);
     }
 
     /// Owners that take and release slots while others use keys, live and stale: a key whose owner still holds it always finds the
