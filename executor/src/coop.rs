@@ -16,35 +16,23 @@ use std::{
     task::{Context, Poll},
 };
 
+use crate::context;
+
 /// tokio's value, plucked from thin air there and good in practice.
-const BUDGET: u8 = 128;
+pub(crate) const BUDGET: u8 = 128;
 
 /// Not a number of units: there is no limit.
-const UNLIMITED: u8 = u8::MAX;
-
-thread_local! {
-    static LEFT: Cell<u8> = const { Cell::new(UNLIMITED) };
-}
-
-/// A fresh budget for the poll that follows.
-pub(crate) fn reset() {
-    LEFT.set(BUDGET);
-}
-
-/// The poll is over: what runs on this thread until the next one (wakers, drops at the end of the runtime) has no limit.
-pub(crate) fn end() {
-    LEFT.set(UNLIMITED);
-}
+pub(crate) const UNLIMITED: u8 = u8::MAX;
 
 /// Runs one poll of `block_on` with a fresh budget, then puts back what was there.
 pub(crate) fn with_budget<R>(poll: impl FnOnce() -> R) -> R {
     struct Restore(u8);
     impl Drop for Restore {
         fn drop(&mut self) {
-            LEFT.set(self.0);
+            context::with_budget(|left| left.set(self.0));
         }
     }
-    let _restore = Restore(LEFT.replace(BUDGET));
+    let _restore = Restore(context::with_budget(|left| left.replace(BUDGET)));
     poll()
 }
 
@@ -52,11 +40,13 @@ pub(crate) fn with_budget<R>(poll: impl FnOnce() -> R) -> R {
 /// [`poll_proceed`], which says so to the task.
 #[inline]
 pub(crate) fn try_proceed() -> bool {
-    let left = LEFT.get();
-    if left != UNLIMITED && left > 0 {
-        LEFT.set(left - 1);
-    }
-    left > 0
+    context::with_budget(|budget| {
+        let left = budget.get();
+        if left != UNLIMITED && left > 0 {
+            budget.set(left - 1);
+        }
+        left > 0
+    })
 }
 
 /// Takes one unit. Pending when none is left: the task is woken and must return.
@@ -64,14 +54,16 @@ pub(crate) fn try_proceed() -> bool {
 /// The answer gives the unit back when it is dropped, unless `made_progress` was called.
 #[inline]
 pub(crate) fn poll_proceed(cx: &mut Context<'_>) -> Poll<RestoreOnPending> {
-    let left = LEFT.get();
-    match left {
-        UNLIMITED => {}
-        0 => {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+    let left = context::with_budget(|budget| {
+        let left = budget.get();
+        if left != UNLIMITED {
+            budget.set(left.saturating_sub(1));
         }
-        _ => LEFT.set(left - 1),
+        left
+    });
+    if left == 0 {
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
     }
     Poll::Ready(RestoreOnPending { before: Cell::new(left) })
 }
@@ -94,7 +86,7 @@ impl Drop for RestoreOnPending {
     #[inline]
     fn drop(&mut self) {
         if self.before.get() != UNLIMITED {
-            LEFT.set(self.before.get());
+            context::with_budget(|left| left.set(self.before.get()));
         }
     }
 }
@@ -140,7 +132,7 @@ mod tests {
             for _ in 0..1000 {
                 assert!(poll_proceed(cx).is_ready());
             }
-            assert_eq!(LEFT.get(), BUDGET);
+            assert_eq!(context::with_budget(Cell::get), BUDGET);
         });
     }
 
@@ -148,6 +140,6 @@ mod tests {
     fn a_poll_that_panics_leaves_no_budget_behind() {
         let poll = || with_budget(|| panic!("on purpose"));
         assert!(std::panic::catch_unwind(poll).is_err());
-        assert_eq!(LEFT.get(), UNLIMITED);
+        assert_eq!(context::with_budget(Cell::get), UNLIMITED);
     }
 }

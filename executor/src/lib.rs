@@ -14,6 +14,8 @@
 //! | `shared` | what all threads of a runtime share; scheduling from outside; the end of a runtime |
 //! | `worker` | the loop of a worker thread and scheduling from inside of it |
 //! | `queue`, `idle` | the run queues and the books of who sleeps: plain, model-checked with loom |
+//! | `stall` | who has not come by, and so has to be served by another |
+//! | `processor` | how a worker shares its processor with other threads |
 //! | `context`, `coop` | the thread-locals: which runtime, which worker, how much budget |
 //! | [`task`] | what is in a task, its handle, the registry of live ones |
 //! | [`time`], [`io`] | sleeps and timeouts; sockets' cached readiness |
@@ -56,9 +58,13 @@ mod coop;
 #[cfg(not(egret_loom))]
 pub mod io;
 #[cfg(not(egret_loom))]
+mod processor;
+#[cfg(not(egret_loom))]
 pub mod runtime;
 #[cfg(not(egret_loom))]
 mod shared;
+#[cfg(not(egret_loom))]
+mod stall;
 #[cfg(not(egret_loom))]
 pub mod time;
 #[cfg(not(egret_loom))]

@@ -4,7 +4,8 @@
 //!   Running ── shutdown() ──► Stopping ── the last worker has left and cleaned ──► Stopped
 //!
 //!   shutdown: the Runtime is dropped, on whatever thread
-//!     1. phase = Stopping: spawn drops its task at once; every worker is interrupted, and each that leaves wakes another
+//!     1. phase = Stopping: spawn drops its task at once; every worker is interrupted, and each that leaves wakes another;
+//!        the watch's alarm goes off for the last time
 //!     2. a worker finishes the poll it is in, moves its queue into the injector, leaves its lane, counts itself out
 //!   clean: the last one out, all by itself
 //!     3. timers and registrations end: whoever waits for them, on any thread, is woken: a socket gives an error,
@@ -40,6 +41,7 @@ use crate::{
     io::Driver,
     queue::{Injector, Remote},
     runtime::Counters,
+    stall::{Heart, Watch},
     sync::{Arc, AtomicBool, AtomicU8, AtomicUsize, Ordering, Padded, fence},
     task::{Task, quiet::quietly, registry::Registry},
     time::Timers,
@@ -52,7 +54,23 @@ const STOPPED: u8 = 2;
 /// What others see of a worker.
 pub(crate) struct Seat {
     pub(crate) queue: Remote<Task>,
-    pub(crate) counters: Padded<Counters>,
+    pub(crate) signs: Padded<Signs>,
+}
+
+/// What a worker writes about itself, as it goes, into lines of its own.
+#[derive(Default)]
+pub(crate) struct Signs {
+    pub(crate) counters: Counters,
+    pub(crate) heart: Heart,
+}
+
+/// What became of a task that was queued from outside.
+#[must_use]
+pub(crate) enum Injected {
+    /// A worker will come to it.
+    Queued,
+    /// The runtime has stopped, and the caller has to call `drop_late`, where user code may run.
+    Late,
 }
 
 /// The shared part of a runtime. Handles, workers and tasks hold it.
@@ -68,6 +86,8 @@ pub(crate) struct Shared {
     pub(crate) seats: Box<[Seat]>,
     pub(crate) injector: Padded<Injector<Task>>,
     pub(crate) idle: Padded<Idle>,
+    /// None if nobody watches.
+    pub(crate) watch: Option<Watch>,
     pub(crate) registry: Registry,
     phase: AtomicU8,
     remaining: AtomicUsize,
@@ -75,7 +95,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(lanes_of_runtime: Lanes, lanes: Vec<Lane>, seats: Box<[Seat]>) -> Self {
+    pub(crate) fn new(
+        lanes_of_runtime: Lanes,
+        lanes: Vec<Lane>,
+        seats: Box<[Seat]>,
+        watch: Option<Watch>,
+    ) -> Self {
         let workers = seats.len();
         Self {
             eventpoll: Eventpoll::with_lanes(&lanes_of_runtime),
@@ -85,7 +110,8 @@ impl Shared {
             timers: (0..workers).map(|_| Timers::new()).collect(),
             seats,
             injector: Padded::default(),
-            idle: Padded(Idle::new(workers)),
+            idle: Padded(Idle::new(workers, watch.is_some())),
+            watch,
             registry: Registry::new(workers),
             phase: AtomicU8::new(RUNNING),
             remaining: AtomicUsize::new(workers),
@@ -93,18 +119,31 @@ impl Shared {
         }
     }
 
+    #[inline]
     pub(crate) fn is_running(&self) -> bool {
         self.phase.load(Ordering::Acquire) == RUNNING
     }
 
     /// Queues a task from a thread that isn't a worker of this runtime.
     pub(crate) fn schedule(&self, task: Task) {
+        match self.inject(task) {
+            Injected::Queued => {}
+            Injected::Late => self.drop_late(),
+        }
+    }
+
+    /// `schedule` without its user code.
+    pub(crate) fn inject(&self, task: Task) -> Injected {
         self.injector.push(task);
         // Its fence also stands between the push and the look at the phase.
         self.notify();
-        if self.phase.load(Ordering::Relaxed) == STOPPED {
-            self.drop_injected();
-        }
+        if self.phase.load(Ordering::Relaxed) == STOPPED { Injected::Late } else { Injected::Queued }
+    }
+
+    /// Drops what was queued after the runtime had stopped.
+    #[cold]
+    pub(crate) fn drop_late(&self) {
+        self.drop_injected();
     }
 
     /// After a task was queued: wakes a worker if one sleeps and none is looking around.
@@ -139,6 +178,9 @@ impl Shared {
         }
         for lane in &self.lanes {
             lane.interrupt();
+        }
+        if let Some(watch) = &self.watch {
+            watch.end();
         }
         // Past the books of `idle`: nobody decides by them any more.
         self.eventpoll.notify_one();
@@ -202,7 +244,7 @@ impl Shared {
 /// A worker's end of a new queue, and the seat that shows it to the others.
 pub(crate) fn seat() -> (crate::queue::Local<Task>, Seat) {
     let (local, queue) = crate::queue::local();
-    let seat = Seat { queue, counters: Padded::default() };
+    let seat = Seat { queue, signs: Padded::default() };
     (local, seat)
 }
 

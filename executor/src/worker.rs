@@ -1,7 +1,7 @@
 //! A worker: the loop that polls tasks, and scheduling from inside of it.
 //!
 //! ```text
-//!   ┌─► next task: the LIFO slot (at most 3 in a row), the deque, the injector      every 61st: the reactor, the injector
+//!   ┌─► next task: the LIFO slot (3 in a row, 1 if any is injected), deque, injector  every 61st: the reactor, the injector
 //!   │      │ none: look at the reactor without waiting, then search (victims' deques, the injector, victims' slots)
 //!   │      ├── found ─► no longer a searcher (the last one wakes another if there is more) ─► poll it ─┐
 //!   │      └── none ──► park: the books, one more look at all queues, wait (at most until the next deadline) ─► deliver
@@ -13,28 +13,33 @@
 //! | when | where | who is told |
 //! |---|---|---|
 //! | while events and timers are delivered | the deque | one notification at the end, if more than one task waits |
-//! | the task woke itself (a yield) | the back of the deque | a sleeper, unless nothing else waits here |
+//! | the task woke itself (a yield) | the back of the deque, behind a share of the injector | a sleeper, unless nothing else waits here |
 //! | by a running task | the LIFO slot; what it displaces goes to the deque | a sleeper, if something was displaced |
 //!
 //! From any other thread: the injector, and a sleeper is told (see `shared`).
 //!
 //! The reactor is looked at before other workers' queues: its look costs no system call, and the events it finds are for
 //! tasks whose memory is warm here.
+//!
+//! How it sleeps, and what it does for a worker that a task keeps from all this, is in `park`.
+
+mod park;
 
 use std::{
     cell::Cell,
     hash::{BuildHasher, RandomState},
-    io,
+    thread,
     time::{Duration, Instant},
 };
 
 use async_task::ScheduleInfo;
-use egret_reactor::{Event, Woken};
+use egret_reactor::Event;
 
+use self::park::Late;
 use crate::{
     context::{self, Place},
-    coop,
     idle::Settled,
+    processor::EVENTS_A_TURN,
     queue::{Local, Pointer},
     runtime::Handle,
     shared::{Seat, Shared},
@@ -50,14 +55,11 @@ const TICK: u32 = 61;
 /// keep everybody else out.
 const LIFO_RUN: u32 = 3;
 
+/// The most yields between two looks at the injector. A guess: a look reads two words that seldom change.
+const YIELDS: usize = 8;
+
 /// Events taken at a time. tokio takes 1024 and found that to flood a queue of 256; a guess in between.
 const EVENTS: usize = 256;
-
-/// Waits that may fail in a row before the worker slows down; a guess.
-const FAILED_WAITS: u32 = 64;
-
-/// How slow: the bound on how late a task is noticed while the reactor can't be waited on; a guess.
-const FAILED_WAIT_PAUSE: Duration = Duration::from_millis(1);
 
 /// The part of a worker that wakes on its thread reach through the thread-local.
 pub(crate) struct Core {
@@ -66,11 +68,13 @@ pub(crate) struct Core {
     pub(crate) local: Local<Task>,
     /// Events and timers are being delivered.
     delivering: Cell<bool>,
+    /// Yields until the injector is asked again.
+    yields_left: Cell<usize>,
 }
 
 impl Core {
     pub(crate) fn new(shared: Arc<Shared>, index: usize, local: Local<Task>) -> Self {
-        Self { shared, index, local, delivering: Cell::new(false) }
+        Self { shared, index, local, delivering: Cell::new(false), yields_left: Cell::new(0) }
     }
 
     /// Queues a task that was woken on this thread. See the module's table.
@@ -78,13 +82,44 @@ impl Core {
         if self.delivering.get() {
             self.local.push(task);
         } else if info.woken_while_running {
-            let alone = self.local.is_empty();
+            self.push_back(task);
+        } else {
+            self.push_front(task);
+        }
+    }
+
+    /// Queues a task that was spawned on this thread.
+    pub(crate) fn schedule_new(&self, task: Task) {
+        if self.delivering.get() {
             self.local.push(task);
-            if !alone {
-                self.shared.notify();
-            }
-        } else if let Some(displaced) = self.local.push_lifo(task) {
+        } else {
+            self.push_front(task);
+        }
+    }
+
+    fn push_front(&self, task: Task) {
+        if let Some(displaced) = self.local.push_lifo(task) {
             self.local.push(displaced);
+            self.shared.notify();
+        }
+    }
+
+    /// Queues a task behind everybody who waits: a task that yields, or takes turns with another in the slot, would go before those in
+    /// the injector for up to 61 polls, however long its polls are. So once in as many yields as there are tasks here, a share of
+    /// the injector comes in first. (Not at every yield: the yielded would wait in line behind ever new ones. And not into
+    /// the injector: there they would all go round, through one queue for all workers, and never leave it.) The number is bounded
+    /// because not everybody here yields.
+    fn push_back(&self, task: Task) {
+        match self.yields_left.get() {
+            0 => {
+                self.yields_left.set(self.local.len().min(YIELDS));
+                self.shared.injector.move_share(self.shared.seats.len(), &self.local);
+            }
+            left => self.yields_left.set(left - 1),
+        }
+        let alone = self.local.is_empty();
+        self.local.push(task);
+        if !alone {
             self.shared.notify();
         }
     }
@@ -129,6 +164,15 @@ struct Worker<'a> {
     ticks: u32,
     /// Tasks in a row from the LIFO slot.
     lifo_run: u32,
+    /// Polls since the last look at the clock for the others' sake.
+    polls_without_clock: u32,
+    /// When it came to park last, and whether that rest was a long one.
+    parked: Instant,
+    rested: bool,
+    /// Who is to be served with the next delivery.
+    late: Vec<Late>,
+    /// Events since it last slept, or gave up the processor.
+    events_of_turn: usize,
     /// Waits in a row that failed.
     failed_waits: u32,
     /// The number of polls when a notification last ended a wait: if it is still the same at the next wait, nothing was there.
@@ -147,6 +191,11 @@ impl<'a> Worker<'a> {
             searching: false,
             ticks: 0,
             lifo_run: 0,
+            polls_without_clock: 0,
+            parked: Instant::now(),
+            rested: false,
+            late: Vec::with_capacity(shared.seats.len()),
+            events_of_turn: 0,
             failed_waits: 0,
             polls_when_notified: None,
             random: Random::new(),
@@ -154,6 +203,7 @@ impl<'a> Worker<'a> {
     }
 
     fn run(mut self) {
+        self.is_up();
         while self.shared.is_running() {
             match self.next() {
                 Some(task) => self.poll(task),
@@ -171,23 +221,20 @@ impl<'a> Worker<'a> {
             }
         }
         self.ticks += 1;
-        self.seat.counters.polls.add_one();
+        self.seat.signs.counters.polls.add_one();
         let pointer = task.into_ptr();
-        // A task's wakers carry the same pointer.
-        context::set_polled(pointer.as_ptr());
-        coop::reset();
-        // SAFETY: out of `into_ptr` three lines above.
+        // SAFETY: out of `into_ptr` the line above.
         let task = unsafe { Task::from_ptr(pointer) };
-        // Doesn't unwind: the harness catches what its future throws.
-        task.run();
-        coop::end();
-        context::set_polled(std::ptr::null());
+        // A task's wakers carry the same pointer. It doesn't unwind: the harness catches what its future throws.
+        context::poll_task(pointer.as_ptr(), || {
+            task.run();
+        });
     }
 
     fn next(&mut self) -> Option<Task> {
-        if self.ticks >= TICK {
+        if self.ticks >= TICK || self.has_rung() {
             self.look_at_reactor();
-            if let Some(task) = self.shared.injector.pop() {
+            if let Some(task) = self.next_injected() {
                 // It goes before what waits here, what the look has just delivered included.
                 if !self.core.local.is_empty() {
                     self.shared.notify();
@@ -220,15 +267,12 @@ impl<'a> Worker<'a> {
     fn next_local(&mut self) -> Option<Task> {
         let local = &self.core.local;
         if let Some(task) = local.pop_lifo() {
-            if self.lifo_run < LIFO_RUN {
+            // One turn of the slot is enough while somebody waits in the injector.
+            if self.lifo_run == 0 || (self.lifo_run < LIFO_RUN && self.shared.injector.is_empty()) {
                 self.lifo_run += 1;
                 return Some(task);
             }
-            let alone = local.is_empty();
-            local.push(task);
-            if !alone {
-                self.shared.notify();
-            }
+            self.core.push_back(task);
         }
         self.lifo_run = 0;
         local.pop()
@@ -256,13 +300,19 @@ impl<'a> Worker<'a> {
             // Last, because its owner means to run it at once, on memory that is warm there.
             .or_else(|| victims().find_map(|victim| victim.steal_slot()));
         if stolen.is_some() {
-            self.seat.counters.steals.add_one();
+            self.seat.signs.counters.steals.add_one();
         }
         stolen
     }
 
     /// A look at the reactor between two polls.
     fn look_at_reactor(&mut self) {
+        self.seat.signs.heart.beat();
+        if self.events_of_turn >= EVENTS_A_TURN {
+            self.events_of_turn = 0;
+            thread::yield_now();
+        }
+        self.look_after_others_in_passing();
         let woken = self.wait(Some(Duration::ZERO));
         if woken.notified {
             // It was meant for a sleeper that woke by itself meanwhile. Whoever counted on it may have pushed anywhere.
@@ -274,72 +324,10 @@ impl<'a> Worker<'a> {
         self.deliver(woken.events);
     }
 
-    fn park(&mut self) {
-        let idle = &self.shared.idle;
-        idle.park(self.searching);
-        self.searching = false;
-        // Pushers from here on see a sleeper; what was pushed before is visible now. If enough others search to refuse this
-        // one, they will see it too.
-        if self.shared.has_work() && idle.resume_search() {
-            self.searching = true;
-            return;
-        }
-        // A look at the reactor since the loop's check may have used up the interruption that announces the end.
-        if !self.shared.is_running() {
-            return;
-        }
-        let counters = &self.seat.counters;
-        if self.polls_when_notified.take() == Some(counters.polls.get()) {
-            counters.idle_wakes.add_one();
-        }
-        counters.parks.add_one();
-        let deadline = self.shared.timers[self.core.index].next_deadline();
-        let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let woken = self.wait(timeout);
-        // The books before anything is delivered: a notification must not find this worker asleep.
-        if woken.notified {
-            self.searching = true;
-            let counters = &self.seat.counters;
-            counters.notified.add_one();
-            self.polls_when_notified = Some(counters.polls.get());
-        } else {
-            self.shared.idle.woken_by_event();
-        }
-        self.deliver(woken.events);
-    }
-
-    /// Waits in the reactor, the only place where a worker sleeps.
-    fn wait(&mut self, timeout: Option<Duration>) -> Woken {
-        self.ticks = 0;
-        match self.shared.eventpoll.wait_notified(&mut self.events, timeout) {
-            Ok(woken) => {
-                self.failed_waits = 0;
-                return woken;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                self.shared.report_failed_wait(&error);
-                self.pause_after_failure();
-            }
-        }
-        Woken { events: 0, notified: false }
-    }
-
-    /// A lane that can't be waited on is a defect, or memory has run out. Its tasks still have to run, so the worker goes
-    /// round and tries again, without a pause at first, then with one that keeps a lasting failure from burning the
-    /// processor.
-    fn pause_after_failure(&mut self) {
-        self.failed_waits += 1;
-        if self.failed_waits > FAILED_WAITS {
-            std::thread::sleep(FAILED_WAIT_PAUSE);
-        } else {
-            std::thread::yield_now();
-        }
-    }
-
     /// Wakes the tasks of the first `events` events and of the timers that are due. They all go to the deque, and one
     /// sleeper is told if there is more than this worker takes up right away.
     fn deliver(&mut self, events: usize) {
+        self.events_of_turn += events;
         let Self { core, shared, .. } = *self;
         let before = core.local.len();
         core.delivering.set(true);
@@ -353,6 +341,9 @@ impl<'a> Worker<'a> {
             if deadline <= now {
                 quietly(|| timers.fire(now));
             }
+        }
+        if !self.late.is_empty() {
+            self.serve_late();
         }
         core.delivering.set(false);
         let after = core.local.len();

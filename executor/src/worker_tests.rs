@@ -146,3 +146,20 @@ fn what_a_delivery_leaves_behind_wakes_one_sleeper_after_the_other() {
         assert_eq!(runtime.block_on(task).unwrap(), 3);
     }
 }
+
+#[test]
+fn workers_have_the_slices_that_were_asked_for() {
+    let slice_of_a_worker = |builder: crate::Builder| {
+        let runtime = builder.worker_threads(1).build().unwrap();
+        let task = runtime.spawn(async { crate::processor::slice() });
+        runtime.block_on(task).unwrap()
+    };
+    // Nothing, where the kernel is too old to say.
+    let here = crate::processor::slice();
+    let asked_for = |slice: Duration| here.map(|_| slice);
+    let builder = crate::Builder::new_multi_thread;
+    assert_eq!(slice_of_a_worker(builder()), asked_for(crate::processor::SLICE));
+    let slice = Duration::from_micros(400);
+    assert_eq!(slice_of_a_worker(builder().time_slice(Some(slice))), asked_for(slice));
+    assert_eq!(slice_of_a_worker(builder().time_slice(None)), here);
+}

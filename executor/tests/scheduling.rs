@@ -65,6 +65,75 @@ fn a_task_that_yields_for_ever_does_not_keep_the_injector_out() {
     });
 }
 
+/// Spawns 100 tasks from a thread of its own while the caller keeps the worker; gives the number of those that have run.
+fn inject_a_hundred(handle: &egret_executor::Handle) -> Arc<AtomicUsize> {
+    let ran = Arc::new(AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..100 {
+                let ran = ran.clone();
+                drop(handle.spawn(async move { ran.fetch_add(1, Ordering::Relaxed) }));
+            }
+        });
+    });
+    ran
+}
+
+/// With long polls, a task that goes before them again and again keeps them waiting for many times its poll.
+#[test]
+fn a_task_that_yields_goes_behind_what_others_have_injected() {
+    bounded(|| {
+        let runtime = runtime(1);
+        let handle = runtime.handle().clone();
+        let yielder = runtime.spawn(async move {
+            let ran = inject_a_hundred(&handle);
+            yield_now().await;
+            ran.load(Ordering::Relaxed)
+        });
+        assert_eq!(runtime.block_on(yielder).unwrap(), 100);
+    });
+}
+
+#[test]
+fn a_chain_of_spawns_lets_what_others_have_injected_run() {
+    bounded(|| {
+        let runtime = runtime(1);
+        let handle = runtime.handle().clone();
+        let (done, is_done) = mpsc::channel();
+        drop(runtime.spawn(async move {
+            let ran = inject_a_hundred(&handle);
+            // The first link has the slot, the second doesn't get it.
+            drop(spawn(async move {
+                drop(spawn(async move { done.send(ran.load(Ordering::Relaxed)).unwrap() }));
+            }));
+        }));
+        assert_eq!(is_done.recv_timeout(LONG).unwrap(), 100);
+    });
+}
+
+/// Each of two tasks blocks its worker until the other has come: whoever keeps both for one worker never ends.
+#[test]
+fn two_tasks_that_take_long_run_side_by_side() {
+    bounded(|| {
+        let runtime = runtime(2);
+        let meet = || {
+            let barrier = Arc::new(std::sync::Barrier::new(2));
+            [barrier.clone(), barrier].map(|barrier| async move { barrier.wait().is_leader() })
+        };
+        for _ in 0..100 {
+            for task in meet().map(|task| runtime.spawn(task)) {
+                runtime.block_on(task).unwrap();
+            }
+            let both = runtime.spawn(async move {
+                for task in meet().map(spawn) {
+                    task.await.unwrap();
+                }
+            });
+            runtime.block_on(both).unwrap();
+        }
+    });
+}
+
 /// Each join of a finished task is an operation that is ready at once: only the budget makes such a task let others run.
 #[test]
 fn a_task_whose_leaves_are_always_ready_lets_its_neighbours_run() {

@@ -246,6 +246,24 @@ fn spawn_after_the_end_drops_the_task_at_once() {
     });
 }
 
+/// The drop of the refused future is user code: it may stand in another runtime, and spawn there.
+#[test]
+fn a_future_refused_after_the_end_may_enter_a_runtime_as_it_goes() {
+    bounded(|| {
+        let (ended, other) = (runtime(1), runtime(1));
+        let (ended_handle, handle) = (ended.handle().clone(), other.handle().clone());
+        drop(ended);
+        let (sender, receiver) = mpsc::channel();
+        let spawns = OnDrop::new(move || {
+            let _guard = handle.enter();
+            drop(spawn(async move { sender.send(()).unwrap() }));
+        });
+        let _guard = ended_handle.enter();
+        drop(spawn(async move { drop(spawns) }));
+        receiver.recv_timeout(LONG).expect("it was spawned");
+    });
+}
+
 #[test]
 fn wake_after_the_end_does_nothing() {
     bounded(|| {

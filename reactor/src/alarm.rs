@@ -3,7 +3,8 @@
 //! ```text
 //!            set                       the time comes              wait returns
 //!   Unset ─────────► Set (to when) ────────────────────► Rung ───────────────────► Unset
-//!                      └──◄── set again: earlier or later ──┘ (not rung any more)
+//!     ▲                │ └──◄── set again: earlier or later ──┤ (not rung any more)
+//!     └──── unset ─────┴──────────────────────────────────────┘
 //! ```
 //!
 //! A timerfd, because putting it off wakes nobody: a condition variable's sleeper would have to wake at the old time to hear of the
@@ -53,7 +54,15 @@ impl Alarm {
     /// It shall ring once, `after` this time from now and not before, whatever it was set to. Zero is as soon as can be.
     pub fn set(&self, after: Duration) {
         // A zero would unset it.
-        let after = after.clamp(Duration::from_nanos(1), LONGEST);
+        self.set_time(after.clamp(Duration::from_nanos(1), LONGEST));
+    }
+
+    /// It shall not ring.
+    pub fn unset(&self) {
+        self.set_time(Duration::ZERO);
+    }
+
+    fn set_time(&self, after: Duration) {
         let setting = libc::itimerspec {
             it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
             it_value: libc::timespec {
@@ -102,6 +111,15 @@ mod tests {
         alarm.set(Duration::MAX);
         alarm.set(Duration::ZERO);
         alarm.wait().unwrap();
+        alarm.set(Duration::ZERO);
+        alarm.unset();
+        let begin = Instant::now();
+        std::thread::scope(|scope| {
+            let sleeper = scope.spawn(|| alarm.wait());
+            alarm.set(Duration::from_millis(30));
+            sleeper.join().unwrap().unwrap();
+        });
+        assert!(begin.elapsed() >= Duration::from_millis(30), "it was not to ring before");
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Settings of a runtime, and its start.
 
-use std::{io, thread};
+use std::{io, thread, time::Duration};
 
 use egret_reactor::{FeedChoice, Lanes};
 
 use crate::{
     idle::MAX_WORKERS,
+    processor::{self, SLICE},
     runtime::{Handle, Runtime},
     shared::{self, Shared},
+    stall::{self, INTERVAL, Watch},
     sync::Arc,
     worker::{self, Core},
 };
@@ -31,12 +33,20 @@ pub struct Builder {
     workers: Option<usize>,
     thread_name: String,
     feed: FeedChoice,
+    stall_watch: Option<Duration>,
+    time_slice: Option<Duration>,
 }
 
 impl Builder {
     /// A runtime whose worker threads share the work.
     pub fn new_multi_thread() -> Self {
-        Self { workers: None, thread_name: "egret-worker".to_owned(), feed: FeedChoice::default() }
+        Self {
+            workers: None,
+            thread_name: "egret-worker".to_owned(),
+            feed: FeedChoice::default(),
+            stall_watch: Some(INTERVAL),
+            time_slice: Some(SLICE),
+        }
     }
 
     /// How many workers; as many as [`thread::available_parallelism`] says if this isn't called.
@@ -45,7 +55,7 @@ impl Builder {
         self
     }
 
-    /// What the worker threads' names begin with; a dash and the worker's number follow. Linux shows the first 15 bytes.
+    /// What the threads' names begin with; a dash and the worker's number (or "watch") follow. Linux shows the first 15 bytes.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.thread_name = name.into();
         self
@@ -57,13 +67,58 @@ impl Builder {
         self
     }
 
+    /// How often the workers look after each other; every millisecond if this isn't called, and never with `None`.
+    ///
+    /// A task that blocks its worker (a long computation, a blocking call) also blocks whatever that worker has in hand: sockets it
+    /// waits for, its timers, tasks in its queue. The watch gives those to another worker. The workers that run look, once an
+    /// interval, whether all have come by since the last look, and serve those that have not; if no worker comes by for two
+    /// intervals while one runs, a parked one is woken to do it. A blocked worker's things are late by two intervals at first,
+    /// then by one. When all workers are parked nobody looks, and nothing is spent.
+    ///
+    /// It takes one more thread, which sleeps all the time but for the moments in which it wakes that parked worker.
+    ///
+    /// `None` is for measuring what the watch costs, and for programs that never block. An interval below 100 microseconds counts
+    /// as that. A runtime with one worker has nobody to help it, and no watch; and one whose workers are all blocked is blocked.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let runtime = egret_executor::Builder::new_multi_thread()
+    ///     .worker_threads(2)
+    ///     .stall_watch(Some(Duration::from_millis(5)))
+    ///     .build()?;
+    /// let (done, is_done) = std::sync::mpsc::channel();
+    /// let first = runtime.spawn(async move {
+    ///     // Lies in this worker's hands until it is blocked.
+    ///     egret_executor::spawn(async move { done.send(()) });
+    ///     is_done.recv()
+    /// });
+    /// assert!(runtime.block_on(first).unwrap().is_ok());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn stall_watch(mut self, interval: Option<Duration>) -> Self {
+        self.stall_watch = interval;
+        self
+    }
+
+    /// The time slice that the workers ask the kernel's scheduler for; 250 microseconds if this isn't called. With `None` they keep
+    /// the one of the thread that builds the runtime.
+    ///
+    /// A thread with a short slice gets a processor sooner after it was woken, and gives it back sooner. The kernel makes it 100
+    /// microseconds to 100 milliseconds; before Linux 6.12 it has no effect, nor where a filter refuses `sched_setattr(2)`. Threads
+    /// that tasks start inherit it.
+    pub fn time_slice(mut self, slice: Option<Duration>) -> Self {
+        self.time_slice = slice;
+        self
+    }
+
     /// Starts the runtime.
     ///
     /// # Errors
     ///
     /// `InvalidInput` if there are to be no workers, or more than 16384, or the name has a null byte in it; else whatever
-    /// kept a lane from being made (a feed asked for by name that can't be had, descriptors running out) or a thread from
-    /// being started. Nothing is left behind then.
+    /// kept a lane or the watch's alarm from being made (a feed asked for by name that can't be had, descriptors running out) or a
+    /// thread from being started. Nothing is left behind then.
     pub fn build(self) -> io::Result<Runtime> {
         let workers = match self.workers {
             Some(workers) => workers,
@@ -80,16 +135,24 @@ impl Builder {
         let lanes_of_runtime = Lanes::new(self.feed)?;
         let lanes = (0..workers).map(|_| lanes_of_runtime.add_lane()).collect::<io::Result<Vec<_>>>()?;
         let (locals, seats): (Vec<_>, Vec<_>) = (0..workers).map(|_| shared::seat()).unzip();
-        let shared = Arc::new(Shared::new(lanes_of_runtime, lanes, seats.into()));
+        // Nobody could help a lone worker.
+        let watch = match self.stall_watch {
+            Some(interval) if workers > 1 => Some(Watch::new(workers, interval)?),
+            _ => None,
+        };
+        let shared = Arc::new(Shared::new(lanes_of_runtime, lanes, seats.into(), watch));
         // From here on the runtime's drop ends and joins what was started.
         let mut runtime =
-            Runtime { handle: Handle { shared: shared.clone() }, threads: Vec::with_capacity(workers) };
+            Runtime { handle: Handle { shared: shared.clone() }, threads: Vec::with_capacity(workers + 1) };
         for (index, local) in locals.into_iter().enumerate() {
             let core = Core::new(shared.clone(), index, local);
-            let thread = thread::Builder::new()
-                .name(format!("{}-{index}", self.thread_name))
-                .spawn(move || worker::run(core));
-            match thread {
+            let slice = self.time_slice;
+            let body = move || {
+                // Refused, it runs as any thread does: that costs latency, and nobody could do anything about it.
+                let _granted = slice.map(processor::ask_for_slices);
+                worker::run(core);
+            };
+            match self.start(&index.to_string(), body) {
                 Ok(thread) => runtime.threads.push(thread),
                 Err(error) => {
                     shared.shutdown();
@@ -99,7 +162,14 @@ impl Builder {
                 }
             }
         }
+        if shared.watch.is_some() {
+            runtime.threads.push(self.start("watch", move || stall::keep(&shared))?);
+        }
         Ok(runtime)
+    }
+
+    fn start(&self, name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<thread::JoinHandle<()>> {
+        thread::Builder::new().name(format!("{}-{name}", self.thread_name)).spawn(body)
     }
 }
 

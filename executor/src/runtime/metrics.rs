@@ -29,6 +29,8 @@ pub(crate) struct Counters {
     pub(crate) parks: Counter,
     pub(crate) notified: Counter,
     pub(crate) idle_wakes: Counter,
+    pub(crate) rounds: Counter,
+    pub(crate) served: Counter,
 }
 
 /// A snapshot of a runtime's counters. The numbers are read one after another: they don't add up exactly while it works.
@@ -39,6 +41,8 @@ pub struct Metrics {
     pub feed: FeedKind,
     /// Live tasks that have waited at least once. A task that is complete after its first poll is never counted.
     pub waiting_tasks: usize,
+    /// How often the [watch](crate::Builder::stall_watch) had to wake a worker, because none that ran came by for two intervals.
+    pub stall_alarms: u64,
     /// Tasks in the queue that all threads push to.
     pub injector_depth: usize,
     /// One for each worker.
@@ -57,8 +61,15 @@ pub struct WorkerMetrics {
     pub parks: u64,
     /// Waits that ended because somebody had a task.
     pub notified: u64,
-    /// Of those, how many found none.
+    /// Of those, how many found none. Who is woken to watch over a busy worker (see
+    /// [`Builder::stall_watch`](crate::Builder::stall_watch)) counts here, too.
     pub idle_wakes: u64,
+    /// Looks at whether the other workers come by, in the course of the [watch](crate::Builder::stall_watch): at most one an interval
+    /// by all workers together, and none while all are parked.
+    pub watch_rounds: u64,
+    /// How many workers those looks found kept from their sockets and timers by the task they run, and served in their place.
+    /// One that is blocked for longer is counted at each look.
+    pub stalls_served: u64,
 }
 
 impl Metrics {
@@ -66,18 +77,21 @@ impl Metrics {
         Self {
             feed: shared.lanes_of_runtime.feed(),
             waiting_tasks: shared.registry.len(),
+            stall_alarms: shared.watch.as_ref().map_or(0, |watch| watch.alarms.get()),
             injector_depth: shared.injector.len(),
             workers: shared
                 .seats
                 .iter()
                 .map(|seat| {
-                    let counters = &seat.counters;
+                    let counters = &seat.signs.counters;
                     WorkerMetrics {
                         polls: counters.polls.get(),
                         steals: counters.steals.get(),
                         parks: counters.parks.get(),
                         notified: counters.notified.get(),
                         idle_wakes: counters.idle_wakes.get(),
+                        watch_rounds: counters.rounds.get(),
+                        stalls_served: counters.served.get(),
                     }
                 })
                 .collect(),

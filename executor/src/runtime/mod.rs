@@ -10,11 +10,11 @@ mod block_on;
 mod builder;
 mod metrics;
 
-use std::{fmt, future::Future, io, marker::PhantomData, thread};
+use std::{fmt, future::Future, io, marker::PhantomData, panic::Location, thread};
 
 pub use builder::Builder;
 pub use egret_reactor::{FeedChoice, FeedKind};
-pub(crate) use metrics::Counters;
+pub(crate) use metrics::{Counter, Counters};
 pub use metrics::{Metrics, WorkerMetrics};
 
 use crate::{
@@ -232,8 +232,8 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    match context::try_current() {
-        Some(handle) => task::spawn(&handle.shared, future),
+    match task::spawn_here(future, Location::caller()) {
+        Some(handle) => handle,
         None => no_runtime(),
     }
 }

@@ -12,8 +12,9 @@ pub struct JoinError {
 
 enum Reason {
     Cancelled,
-    /// The mutex makes the payload, which is only `Send`, shareable; it is never contended.
-    Panic(Mutex<Box<dyn Any + Send + 'static>>),
+    /// The mutex makes the payload, which is only `Send`, shareable; it is never contended. Boxed, because every task has
+    /// room for this error beside its output, and moves it.
+    Panic(Box<Mutex<Box<dyn Any + Send + 'static>>>),
 }
 
 impl JoinError {
@@ -22,7 +23,7 @@ impl JoinError {
     }
 
     pub(crate) fn panic(id: Id, payload: Box<dyn Any + Send + 'static>) -> Self {
-        Self { id, reason: Reason::Panic(Mutex::new(payload)) }
+        Self { id, reason: Reason::Panic(Box::new(Mutex::new(payload))) }
     }
 
     /// Whether the task was aborted or dropped with its runtime.

@@ -97,22 +97,24 @@ impl<F: Future> Future for Harness<'_, F> {
 
 impl Meta {
     /// The task is about to wait: the first time it puts its waker into the registry.
+    #[inline]
     fn wait(&self, waker: &Waker) -> Publish {
         if self.state.is_registered() {
             return Publish::Published;
         }
         let worker = context::worker_index(&self.shared);
-        match self.shared.registry.insert(worker, self.id.0, waker.clone()) {
+        match self.shared.registry.insert(worker, self.id.get(), waker.clone()) {
             Ok(key) => self.state.publish(key),
             Err(_closed) => Publish::Aborted,
         }
     }
 
     /// The task's future is gone: nobody needs to wake it any more.
+    #[inline]
     fn withdraw(&self) {
         if let Some(key) = self.state.withdraw() {
             // The waker goes last of all, outside of the lock: it's one of async-task's, its drop only counts down.
-            drop(self.shared.registry.remove(key, self.id.0));
+            drop(self.shared.registry.remove(key, self.id.get()));
         }
     }
 
@@ -121,7 +123,7 @@ impl Meta {
         match self.state.abort() {
             Abort::Wake(key) => {
                 // None if it ended in between.
-                if let Some(waker) = self.shared.registry.waker(key, self.id.0) {
+                if let Some(waker) = self.shared.registry.waker(key, self.id.get()) {
                     waker.wake();
                 }
             }

@@ -1,12 +1,18 @@
 //! Task ids.
 
-use std::{cell::Cell, fmt, sync::atomic::Ordering};
+use std::{cell::Cell, fmt, num::NonZeroU64, sync::atomic::Ordering};
 
 use crate::sync::AtomicU64;
 
 /// A task's number: unique in the process, never reused. The order of numbers means nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Id(pub(crate) u64);
+pub struct Id(NonZeroU64);
+
+impl Id {
+    pub(crate) fn get(self) -> u64 {
+        self.0.get()
+    }
+}
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -24,13 +30,14 @@ thread_local! {
 }
 
 impl Id {
+    #[inline]
     pub(crate) fn next() -> Self {
         let mut id = NEXT.get();
         if id.is_multiple_of(BLOCK) {
             id = NEXT_BLOCK.fetch_add(1, Ordering::Relaxed) * BLOCK;
         }
         NEXT.set(id + 1);
-        Self(id)
+        Self(NonZeroU64::new(id).expect("the first block is number 1"))
     }
 }
 

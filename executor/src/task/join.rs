@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::Future,
+    num::NonZeroUsize,
     panic::{Location, RefUnwindSafe, UnwindSafe},
     pin::Pin,
     ptr::NonNull,
@@ -45,11 +46,31 @@ pub struct JoinHandle<T> {
     /// None only inside of `drop`.
     task: Option<FallibleTask<Outcome<T>, Meta>>,
     meta: MetaPointer,
-    given: bool,
 }
 
-/// Points to the metadata in a task's allocation, which async-task's fallible handle owns but doesn't show.
+/// Points to the metadata in a task's allocation, which async-task's fallible handle owns but doesn't show. Its lowest bit
+/// is set once the result was given: so a handle is two words, which a function returns in registers.
 struct MetaPointer(NonNull<Meta>);
+
+const GIVEN: usize = 1;
+const _: () = assert!(align_of::<Meta>() > GIVEN);
+
+impl MetaPointer {
+    fn untagged(&self) -> NonNull<Meta> {
+        // The address of a Meta is more than its tag.
+        self.0.map_addr(|address| NonZeroUsize::new(address.get() & !GIVEN).expect("no Meta at 0"))
+    }
+
+    fn is_given(&self) -> bool {
+        self.0.addr().get() & GIVEN != 0
+    }
+
+    fn give(&mut self) {
+        self.0 = self.0.map_addr(|address| address | GIVEN);
+    }
+}
+
+const _: () = assert!(size_of::<JoinHandle<[u64; 9]>>() == 2 * size_of::<usize>());
 
 // SAFETY: it stands for a `&Meta`, and Meta is Sync (asserted where tasks are made).
 unsafe impl Send for MetaPointer {}
@@ -62,13 +83,13 @@ impl<T> RefUnwindSafe for JoinHandle<T> {}
 
 impl<T> JoinHandle<T> {
     pub(crate) fn new(task: async_task::Task<Outcome<T>, Meta>) -> Self {
-        Self { meta: MetaPointer(NonNull::from(task.metadata())), task: Some(task.fallible()), given: false }
+        Self { meta: MetaPointer(NonNull::from(task.metadata())), task: Some(task.fallible()) }
     }
 
     fn meta(&self) -> &Meta {
         // SAFETY: the allocation lives at least until `task` is detached, which happens in `drop`; nobody ever makes a
         // mutable reference to the metadata.
-        unsafe { self.meta.0.as_ref() }
+        unsafe { self.meta.untagged().as_ref() }
     }
 
     /// Asks the task to end: its future is dropped where it stands, on a worker, at its next wake, which this brings about.
@@ -99,7 +120,7 @@ impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        assert!(!self.given, "JoinHandle polled after completion");
+        assert!(!self.meta.is_given(), "JoinHandle polled after completion");
         let unit = std::task::ready!(coop::poll_proceed(cx));
         let this = &mut *self;
         let task = this.task.as_mut().expect("it goes only in drop");
@@ -111,7 +132,7 @@ impl<T> Future for JoinHandle<T> {
         };
         let outcome = std::task::ready!(polled);
         unit.made_progress();
-        this.given = true;
+        this.meta.give();
         Poll::Ready(match outcome {
             Some(outcome) => outcome.into_inner(),
             // Its Runnable was dropped: the end of the runtime.

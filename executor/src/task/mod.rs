@@ -41,7 +41,7 @@ mod spawn;
 mod yield_now;
 
 #[cfg(not(egret_loom))]
-pub(crate) use spawn::{Meta, Task, spawn};
+pub(crate) use spawn::{Meta, Task, spawn, spawn_here};
 #[cfg(not(egret_loom))]
 pub use {
     error::JoinError,

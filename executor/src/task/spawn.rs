@@ -7,7 +7,7 @@ use async_task::{Runnable, ScheduleInfo, WithInfo};
 use crate::{
     context,
     queue::Pointer,
-    shared::Shared,
+    shared::{Injected, Shared},
     sync::Arc,
     task::{Id, JoinHandle, harness::Harness, state::State},
 };
@@ -45,18 +45,68 @@ const _: fn() = || {
 };
 
 /// Makes a task of `future` and queues it; if the runtime is ending, drops it instead.
+#[inline]
 #[track_caller]
 pub(crate) fn spawn<F>(shared: &Arc<Shared>, future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let meta = Meta {
-        shared: shared.clone(),
-        id: Id::next(),
-        spawned_at: Location::caller(),
-        state: State::default(),
-    };
+    let (handle, begun) = begin(shared, future, Location::caller());
+    begun.finish();
+    handle
+}
+
+/// [`spawn`] on the runtime this thread stands in; none if it stands in none.
+#[inline]
+pub(crate) fn spawn_here<F>(
+    future: F,
+    spawned_at: &'static Location<'static>,
+) -> Option<JoinHandle<F::Output>>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let (handle, begun) = context::with_current(|current| begin(&current.shared, future, spawned_at))?;
+    begun.finish();
+    Some(handle)
+}
+
+/// What is left to do after [`begin`].
+#[must_use]
+enum Begun {
+    Queued,
+    /// The runtime is ending: the task, with its future, is to be dropped.
+    Refused(Task),
+    /// It has stopped meanwhile: what is in its injector is to be dropped.
+    Late(Arc<Shared>),
+}
+
+impl Begun {
+    /// Runs user code: the drop of futures.
+    #[inline]
+    fn finish(self) {
+        match self {
+            Begun::Queued => {}
+            Begun::Refused(task) => drop(task),
+            Begun::Late(shared) => shared.drop_late(),
+        }
+    }
+}
+
+/// The part of a spawn that runs no user code, so that the thread's current runtime can stay borrowed meanwhile: a
+/// reference of its own would cost two locked instructions on a line that all threads share.
+#[inline]
+fn begin<F>(
+    shared: &Arc<Shared>,
+    future: F,
+    spawned_at: &'static Location<'static>,
+) -> (JoinHandle<F::Output>, Begun)
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let meta = Meta { shared: shared.clone(), id: Id::next(), spawned_at, state: State::default() };
     // SAFETY: the four demands of spawn_unchecked. The future may be moved to another thread: F is Send, and so is the
     // reference to Meta, which is Sync (asserted above). What it borrows outlives its Runnable: F is 'static, and the
     // metadata lies in the allocation that the Runnable keeps; async-task drops the future before the metadata, and the
@@ -68,12 +118,22 @@ where
             .spawn_unchecked(move |meta| Harness::new(meta, future), WithInfo(schedule))
     };
     let handle = JoinHandle::new(handle);
-    if shared.is_running() {
-        task.schedule();
-    } else {
-        drop(task);
-    }
-    handle
+    // Not `task.schedule()`: here the runtime is at hand and needn't be reached through the task.
+    let begun = if shared.is_running() { queue(shared, task) } else { Begun::Refused(task) };
+    (handle, begun)
+}
+
+fn queue(shared: &Arc<Shared>, task: Task) -> Begun {
+    context::with_worker(|core| match core {
+        Some(core) if Arc::ptr_eq(&core.shared, shared) => {
+            core.schedule_new(task);
+            Begun::Queued
+        }
+        _ => match shared.inject(task) {
+            Injected::Queued => Begun::Queued,
+            Injected::Late => Begun::Late(shared.clone()),
+        },
+    })
 }
 
 /// Puts a task that was woken (or spawned) into a run queue.

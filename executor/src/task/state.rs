@@ -63,11 +63,13 @@ pub struct State(AtomicU64);
 
 impl State {
     /// Whether the task was asked to end.
+    #[inline]
     pub fn is_aborted(&self) -> bool {
         self.0.load(Ordering::Acquire) & ABORTED != 0
     }
 
     /// Whether the task's waker is in the registry.
+    #[inline]
     pub fn is_registered(&self) -> bool {
         self.0.load(Ordering::Relaxed) & REGISTERED != 0
     }
@@ -91,6 +93,7 @@ impl State {
 
     /// Takes the registration back; the key, if there was one.
     #[must_use = "the registry still holds the waker"]
+    #[inline]
     pub fn withdraw(&self) -> Option<Key> {
         // Only the task itself registers, so a look is enough for those that never did.
         if !self.is_registered() {
