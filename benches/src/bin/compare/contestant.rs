@@ -1,15 +1,15 @@
 //! A contestant: its name, and its server as a process of its own.
 
 use std::fmt;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::str::FromStr;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// How long a server may take to bind and say so. A guess, long enough for a loaded machine.
-const START: Duration = Duration::from_secs(10);
+/// How long a server may take to bind and say so, or to answer a question. A guess, long enough for a loaded machine.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// Who takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,21 +17,28 @@ pub(crate) enum Contestant {
     Egret,
     Tokio,
     Smol,
+    Monoio,
     /// A bare kernel-epoll loop per thread: the limit.
     Epoll,
 }
 
 impl Contestant {
-    pub(crate) const ALL: [Contestant; 4] =
-        [Contestant::Egret, Contestant::Tokio, Contestant::Smol, Contestant::Epoll];
+    pub(crate) const ALL: [Contestant; 5] =
+        [Contestant::Egret, Contestant::Tokio, Contestant::Smol, Contestant::Monoio, Contestant::Epoll];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Contestant::Egret => "egret",
             Contestant::Tokio => "tokio",
             Contestant::Smol => "smol",
+            Contestant::Monoio => "monoio",
             Contestant::Epoll => "epoll",
         }
+    }
+
+    /// The names of all, for [`chosen`](crate::args::Common::chosen).
+    pub(crate) fn names() -> [&'static str; 5] {
+        Self::ALL.map(Contestant::name)
     }
 }
 
@@ -46,7 +53,37 @@ impl FromStr for Contestant {
 
     fn from_str(word: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|contestant| contestant.name() == word);
-        found.ok_or_else(|| format!("`{word}` is none of egret, tokio, smol, epoll"))
+        found.ok_or_else(|| format!("`{word}` is none of {}", Self::names().join(", ")))
+    }
+}
+
+/// What a server is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// Requests: every connection has its buffers for life.
+    Http,
+    /// The same, and some requests' handlers don't let go of their worker; see [`stall`](crate::stall).
+    Stall,
+    /// Many connections that do nothing: none of them holds a buffer meanwhile.
+    Idle,
+}
+
+impl Job {
+    fn name(self) -> &'static str {
+        match self {
+            Job::Http => "http",
+            Job::Stall => "stall",
+            Job::Idle => "idle",
+        }
+    }
+}
+
+impl FromStr for Job {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let found = [Job::Http, Job::Stall, Job::Idle].into_iter().find(|job| job.name() == word);
+        found.ok_or_else(|| format!("`{word}` is none of http, stall, idle"))
     }
 }
 
@@ -54,36 +91,35 @@ impl FromStr for Contestant {
 /// the server's stdin closes, which ends the server too. (Ctrl-C in a terminal reaches all of them anyway.)
 pub(crate) struct Server {
     child: Child,
+    stdin: ChildStdin,
+    /// The lines of its stdout.
+    lines: mpsc::Receiver<String>,
     port: u16,
 }
 
 impl Server {
-    /// Starts `contestant` with `workers` threads and waits until it listens.
-    pub(crate) fn start(contestant: Contestant, workers: usize) -> Result<Self, String> {
+    /// Starts `contestant` with `workers` threads for `job` and waits until it listens.
+    pub(crate) fn start(contestant: Contestant, workers: usize, job: Job) -> Result<Self, String> {
         let exe = std::env::current_exe().map_err(|error| format!("can't find myself: {error}"))?;
-        let child = Command::new(exe)
-            .args(["serve", contestant.name(), "--workers", &workers.to_string()])
+        let mut child = Command::new(exe)
+            .args(["serve", contestant.name(), "--workers", &workers.to_string(), "--job", job.name()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| format!("can't start {contestant}: {error}"))?;
-        // From here on an early return ends the process.
-        let mut server = Server { child, port: 0 };
-        let stdout = server.child.stdout.take().ok_or("the server has no stdout")?;
-        let (sender, receiver) = mpsc::channel();
+        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            unreachable!("both were asked for");
+        };
+        let (sender, lines) = mpsc::channel();
         // A thread, because a pipe can't be read with a timeout; it ends with the server at the latest.
         thread::spawn(move || {
-            let mut line = String::new();
-            let read = BufReader::new(stdout).read_line(&mut line);
-            // Nobody is left to tell if the receiver has given up.
-            let _ = sender.send(read.map(|_| line));
+            let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+            while lines.next().is_some_and(|line| sender.send(line).is_ok()) {}
         });
-        let line = match receiver.recv_timeout(START) {
-            Ok(Ok(line)) => line,
-            Ok(Err(error)) => return Err(format!("{contestant}: {error}")),
-            Err(_) => return Err(format!("{contestant} didn't listen within {START:?}")),
-        };
-        server.port = line.trim().parse().map_err(|_| format!("{contestant} ended before it listened"))?;
+        // From here on an early return ends the process.
+        let mut server = Server { child, stdin, lines, port: 0 };
+        let line = server.line().map_err(|what| format!("{contestant} doesn't listen: {what}"))?;
+        server.port = line.parse().map_err(|_| format!("{contestant}'s port is `{line}`"))?;
         Ok(server)
     }
 
@@ -91,8 +127,19 @@ impl Server {
         self.child.id()
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}/", self.port)
+    }
+
+    /// The bytes its allocator has given out and not got back.
+    pub(crate) fn heap_bytes(&mut self) -> Result<u64, String> {
+        self.stdin.write_all(b"heap\n").map_err(|error| format!("can't ask the server: {error}"))?;
+        let line = self.line()?;
+        line.parse().map_err(|_| format!("the size of the server's heap is `{line}`"))
     }
 
     /// Errs if the process has ended.
@@ -102,6 +149,13 @@ impl Server {
             Ok(Some(status)) => Err(format!("the server ended: {status}")),
             Err(error) => Err(format!("can't ask for the server: {error}")),
         }
+    }
+
+    fn line(&self) -> Result<String, String> {
+        self.lines.recv_timeout(ANSWER).map_err(|error| match error {
+            mpsc::RecvTimeoutError::Timeout => format!("it said nothing for {ANSWER:?}"),
+            mpsc::RecvTimeoutError::Disconnected => "it has ended".into(),
+        })
     }
 }
 

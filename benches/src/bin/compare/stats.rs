@@ -1,4 +1,9 @@
-//! Medians, and ratios that are taken within a round.
+//! Medians, ratios that are taken within a round, and whose turn it is.
+
+/// The turns of a round, as indices of the contestants: who begins changes from round to round.
+pub(crate) fn turns(round: usize, contestants: usize) -> impl Iterator<Item = usize> {
+    (0..contestants).map(move |turn| (round + turn) % contestants)
+}
 
 /// The median; of an even number, the mean of the two in the middle.
 ///
@@ -26,6 +31,13 @@ pub(crate) fn median_ratio(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn everybody_has_a_turn_and_begins_once() {
+        let turns: Vec<Vec<usize>> = (0..4).map(|round| turns(round, 3).collect()).collect();
+        assert_eq!(turns, [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 1, 2]]);
+        assert_eq!(super::turns(7, 0).count(), 0);
+    }
 
     #[test]
     fn the_median_is_the_middle() {

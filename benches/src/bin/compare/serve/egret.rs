@@ -1,16 +1,17 @@
 //! egret, written as tokio's is: an accept loop in a task, a task per connection.
 
-use super::fail;
+use super::{fail, session};
+use crate::contestant::Job;
 use egret::net::{TcpListener, TcpStream};
 use egret::{Builder, Runtime};
-use egret_benches::session::Session;
+use egret_benches::session::{Pooled, Session};
 use std::io;
 
-pub(super) fn serve(listener: std::net::TcpListener, workers: usize) -> io::Result<Runtime> {
+pub(super) fn serve(listener: std::net::TcpListener, workers: usize, job: Job) -> io::Result<Runtime> {
     let runtime = Builder::new_multi_thread().worker_threads(workers).build()?;
     runtime.spawn(async move {
         let error = match TcpListener::from_std(listener) {
-            Ok(listener) => accept(listener).await,
+            Ok(listener) => accept(listener, job).await,
             Err(error) => error,
         };
         fail("accept", error)
@@ -18,19 +19,19 @@ pub(super) fn serve(listener: std::net::TcpListener, workers: usize) -> io::Resu
     Ok(runtime)
 }
 
-async fn accept(listener: TcpListener) -> io::Error {
+async fn accept(listener: TcpListener, job: Job) -> io::Error {
     loop {
         match listener.accept().await {
-            // A connection's error ends the connection; wrk sees it and counts it.
-            Ok((stream, _)) => drop(egret::spawn(connection(stream))),
+            // A connection's error ends the connection; the client sees it and counts it.
+            Ok((stream, _)) if job == Job::Idle => drop(egret::spawn(pooled(stream))),
+            Ok((stream, _)) => drop(egret::spawn(connection(stream, session(job)))),
             Err(error) => return error,
         }
     }
 }
 
-async fn connection(stream: TcpStream) -> io::Result<()> {
+async fn connection(stream: TcpStream, mut session: Session) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut session = Session::new();
     loop {
         let count = stream.read(session.space()).await?;
         if count == 0 {
@@ -42,6 +43,32 @@ async fn connection(stream: TcpStream) -> io::Result<()> {
         }
         if session.closes() {
             return Ok(());
+        }
+    }
+}
+
+/// No buffer while idle: it comes when something is there to read, and goes when everything is answered.
+async fn pooled(stream: TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    loop {
+        stream.readable().await?;
+        let mut session = Pooled::take();
+        loop {
+            match stream.try_read(session.space()) {
+                Ok(0) => return Ok(()),
+                Ok(count) => {
+                    let output = session.received(count);
+                    if !output.is_empty() {
+                        stream.write_all(output).await?;
+                    }
+                    if session.closes() {
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                Err(_) if session.at_rest() => break,
+                Err(_) => stream.readable().await?,
+            }
         }
     }
 }

@@ -6,8 +6,9 @@
 //! - Edge-triggered, registered once for both directions. A short read means drained, so a request costs one read, one write,
 //!   and its share of an epoll_wait. Level-triggered would have the kernel poll every reported socket once more.
 
-use super::fail;
-use egret_benches::session::Session;
+use super::{fail, session};
+use crate::contestant::Job;
+use egret_benches::session::Pooled;
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -21,14 +22,16 @@ const EVENTS: usize = 1024;
 /// What reports the end of a connection, or that it is near: read on until it is seen.
 const HUNG_UP: u32 = (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32;
 
-pub(super) fn serve(listener: TcpListener, workers: usize) -> io::Result<Arc<[Worker]>> {
+pub(super) fn serve(listener: TcpListener, workers: usize, job: Job) -> io::Result<Arc<[Worker]>> {
     let all: Arc<[Worker]> = (0..workers).map(|_| Worker::new()).collect::<io::Result<_>>()?;
     // Level-triggered: the accept loop may stop anywhere.
     all[0].epoll.add(listener.as_fd(), libc::EPOLLIN as u32)?;
     let mut listener = Some(listener);
     for index in 0..workers {
         let (all, listener) = (Arc::clone(&all), listener.take());
-        thread::Builder::new().name(format!("epoll-{index}")).spawn(move || work(&all, index, listener))?;
+        thread::Builder::new()
+            .name(format!("epoll-{index}"))
+            .spawn(move || work(&all, index, listener, job))?;
     }
     Ok(all)
 }
@@ -54,7 +57,7 @@ impl Worker {
     }
 }
 
-fn work(all: &[Worker], index: usize, listener: Option<TcpListener>) {
+fn work(all: &[Worker], index: usize, listener: Option<TcpListener>, job: Job) {
     let listening = listener.as_ref().map(AsRawFd::as_raw_fd);
     let mut next = 0;
     // By descriptor number, as the events come.
@@ -80,11 +83,10 @@ fn work(all: &[Worker], index: usize, listener: Option<TcpListener>) {
             }
             let conn = conns[slot].get_or_insert_with(|| {
                 let dealt = all[index].dealt.lock().unwrap_or_else(PoisonError::into_inner).remove(&fd);
-                Box::new(Conn::new(
-                    dealt.unwrap_or_else(|| fail("epoll", "an event for nobody's descriptor")),
-                ))
+                let dealt = dealt.unwrap_or_else(|| fail("epoll", "an event for nobody's descriptor"));
+                Box::new(Conn::new(dealt, job))
             });
-            // A connection's error ends the connection; wrk sees it and counts it.
+            // A connection's error ends the connection; the client sees it and counts it.
             if !matches!(conn.drive(bits), Ok(true)) {
                 conns[slot] = None;
             }
@@ -110,7 +112,9 @@ fn accept(listener: &TcpListener, all: &[Worker], next: &mut usize) -> io::Resul
 
 struct Conn {
     stream: TcpStream,
-    session: Session,
+    /// Kept for life, or only while there is something to do; see `pooled`.
+    session: Option<Pooled>,
+    pooled: bool,
     /// How much of the session's output is written.
     written: usize,
     /// Something may be there to read.
@@ -120,35 +124,42 @@ struct Conn {
 }
 
 impl Conn {
-    fn new(stream: TcpStream) -> Self {
-        Conn { stream, session: Session::new(), written: 0, readable: false, hung_up: false }
+    fn new(stream: TcpStream, job: Job) -> Self {
+        let pooled = job == Job::Idle;
+        let session = (!pooled).then(|| session(job).into());
+        Conn { stream, session, pooled, written: 0, readable: false, hung_up: false }
     }
 
     /// Reads and writes as far as it goes; `false` if the connection has ended.
     fn drive(&mut self, bits: u32) -> io::Result<bool> {
         self.hung_up |= bits & HUNG_UP != 0;
         self.readable |= bits & (libc::EPOLLIN as u32 | HUNG_UP) != 0;
+        let session = self.session.get_or_insert_with(Pooled::take);
         loop {
-            while self.written < self.session.output().len() {
-                match self.stream.write(&self.session.output()[self.written..]) {
+            while self.written < session.output().len() {
+                match self.stream.write(&session.output()[self.written..]) {
                     Ok(count) => self.written += count,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                     Err(error) => return Err(error),
                 }
             }
-            if self.session.closes() {
+            if session.closes() {
                 return Ok(false);
             }
             if !self.readable {
+                if self.pooled && session.at_rest() {
+                    self.session = None;
+                    self.written = 0;
+                }
                 return Ok(true);
             }
-            let space = self.session.space();
+            let space = session.space();
             let room = space.len();
             match self.stream.read(space) {
                 Ok(0) => return Ok(false),
                 Ok(count) => {
                     self.readable = count == room || self.hung_up;
-                    self.session.received(count);
+                    session.received(count);
                     self.written = 0;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
