@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const CONTESTANTS: [&str; 5] = ["egret", "tokio", "smol", "monoio", "epoll"];
+const CONTESTANTS: [&str; 6] = ["egret", "egret-off", "tokio", "smol", "monoio", "epoll"];
 
 /// The ways in which each of them is written.
 const JOBS: [&str; 3] = ["http", "stall", "idle"];

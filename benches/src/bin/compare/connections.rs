@@ -95,11 +95,7 @@ impl Options {
             many,
             workers: common.workers.unwrap_or(2),
             rounds: common.rounds.unwrap_or(if common.quick { 1 } else { 3 }),
-            only: common
-                .chosen(&Contestant::names())?
-                .into_iter()
-                .map(str::parse)
-                .collect::<Result<_, _>>()?,
+            only: Contestant::chosen(&common)?,
         })
     }
 }

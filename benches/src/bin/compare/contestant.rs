@@ -1,5 +1,6 @@
 //! A contestant: its name, and its server as a process of its own.
 
+use crate::args::Common;
 use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -15,6 +16,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contestant {
     Egret,
+    /// Egret with its watch over blocked workers switched off: what that costs, and what it is good for. Takes part if asked for.
+    EgretOff,
     Tokio,
     Smol,
     Monoio,
@@ -23,12 +26,19 @@ pub(crate) enum Contestant {
 }
 
 impl Contestant {
-    pub(crate) const ALL: [Contestant; 5] =
-        [Contestant::Egret, Contestant::Tokio, Contestant::Smol, Contestant::Monoio, Contestant::Epoll];
+    pub(crate) const ALL: [Contestant; 6] = [
+        Contestant::Egret,
+        Contestant::EgretOff,
+        Contestant::Tokio,
+        Contestant::Smol,
+        Contestant::Monoio,
+        Contestant::Epoll,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Contestant::Egret => "egret",
+            Contestant::EgretOff => "egret-off",
             Contestant::Tokio => "tokio",
             Contestant::Smol => "smol",
             Contestant::Monoio => "monoio",
@@ -36,9 +46,14 @@ impl Contestant {
         }
     }
 
-    /// The names of all, for [`chosen`](crate::args::Common::chosen).
-    pub(crate) fn names() -> [&'static str; 5] {
-        Self::ALL.map(Contestant::name)
+    /// Who takes part: whom the options name, else everybody but egret-off.
+    pub(crate) fn chosen(common: &Common) -> Result<Vec<Contestant>, String> {
+        let names = Self::ALL.map(Contestant::name);
+        let mut chosen = common.chosen(&names)?;
+        if common.only.is_none() {
+            chosen.retain(|&name| name != Contestant::EgretOff.name());
+        }
+        chosen.into_iter().map(str::parse).collect()
     }
 }
 
@@ -53,7 +68,7 @@ impl FromStr for Contestant {
 
     fn from_str(word: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|contestant| contestant.name() == word);
-        found.ok_or_else(|| format!("`{word}` is none of {}", Self::names().join(", ")))
+        found.ok_or_else(|| format!("`{word}` is none of {}", Self::ALL.map(Contestant::name).join(", ")))
     }
 }
 

@@ -60,16 +60,17 @@ contests: http, stall, memory, tasks, timers, wake
 
   --rounds   how often each contestant has its turn
   --workers  threads of every contestant
-  --only     leave out everybody else of egret, tokio, smol, monoio, epoll
+  --only     leave out everybody else of egret, tokio, smol, monoio, epoll; egret-off is egret without its
+             watch over blocked workers, in http, stall and memory
   --quick    less of everything: all contests within 4 minutes
   --check    hold the lines against the bars; status 3 if one is missed
   --json     write every round and the medians to FILE, for plot and check
 
-http also takes
-  --conns 64,512         connection counts, a line each
-  --lines close=1,...    of conns=N, pipelined=N, close=1, idle=N
-http and stall also take
-  --secs 3               length of one measurement";
+of their own:
+  http           --lines conns=64,pipelined=16,close=1,idle=8000  --conns 64,512  --secs N
+  stall          --secs N
+  tasks          --jobs a,b  --millis N
+  timers         --jobs a,b  --timers N";
 
 /// Why the program ends early.
 enum Failure {

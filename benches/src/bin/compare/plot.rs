@@ -16,7 +16,7 @@ mod canvas;
 mod scale;
 mod tail;
 
-use crate::lines::{EGRET, Line, Results, contestants};
+use crate::lines::{EGRET, Line, Results, contestants, ratio_text};
 use crate::stall;
 use crate::stats::median;
 use bars::{Bar, Group, Panel};
@@ -109,7 +109,7 @@ fn relative_to_tokio(
         .iter()
         .filter_map(|line| {
             let base = line.of(TOKIO)?;
-            let bar = |who: &str, rounds: &[f64]| relative(who, rounds, base, |value| format!("{value:.2}"));
+            let bar = |who: &str, rounds: &[f64]| relative(who, rounds, base, ratio_text);
             Some(Group { label: work_label(line), bars: bars_of(line, bar) })
         })
         .collect();
@@ -136,7 +136,7 @@ fn multiples_of_egret(results: &Results, lines: &[&Line], title: &str) -> Option
                     spread: (1.0, 1.0),
                     ..bar
                 }),
-                _ => relative(who, rounds, base, |value| times(value)),
+                _ => relative(who, rounds, base, times),
             };
             Some(Group { label: work_label(line), bars: bars_of(line, bar) })
         })

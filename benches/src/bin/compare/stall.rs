@@ -104,17 +104,16 @@ impl Options {
     /// Beside the common options: `--secs`, the length of a measurement.
     pub(crate) fn read(common: Common, args: &mut Args) -> Result<Self, String> {
         // The bare loop takes no part unless it is asked for: it has no way to help itself, and nobody to do it for it.
-        let names = Contestant::names();
-        let mut only = common.chosen(&names)?;
+        let mut only = Contestant::chosen(&common)?;
         if common.only.is_none() {
-            only.retain(|&name| name != Contestant::Epoll.name());
+            only.retain(|&who| who != Contestant::Epoll);
         }
         let secs = args.number("--secs")?.unwrap_or(if common.quick { 2 } else { 5 });
         Ok(Options {
             workers: common.workers.unwrap_or(2),
             rounds: common.rounds.unwrap_or(if common.quick { 1 } else { 3 }),
             length: Duration::from_secs(secs as u64),
-            only: only.into_iter().map(str::parse).collect::<Result<_, _>>()?,
+            only,
         })
     }
 }

@@ -7,8 +7,12 @@ use egret::{Builder, Runtime};
 use egret_benches::session::{Pooled, Session};
 use std::io;
 
-pub(super) fn serve(listener: std::net::TcpListener, workers: usize, job: Job) -> io::Result<Runtime> {
-    let runtime = Builder::new_multi_thread().worker_threads(workers).build()?;
+pub(super) fn builder(workers: usize) -> Builder {
+    Builder::new_multi_thread().worker_threads(workers)
+}
+
+pub(super) fn serve(listener: std::net::TcpListener, builder: Builder, job: Job) -> io::Result<Runtime> {
+    let runtime = builder.build()?;
     runtime.spawn(async move {
         let error = match TcpListener::from_std(listener) {
             Ok(listener) => accept(listener, job).await,

@@ -55,7 +55,10 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
         let listener = listener()?;
         let port = listener.local_addr()?.port();
         let running: Box<dyn Any> = match who {
-            Contestant::Egret => Box::new(egret::serve(listener, workers, job)?),
+            Contestant::Egret => Box::new(egret::serve(listener, egret::builder(workers), job)?),
+            Contestant::EgretOff => {
+                Box::new(egret::serve(listener, egret::builder(workers).stall_watch(None), job)?)
+            }
             Contestant::Tokio => Box::new(tokio::serve(listener, workers, job)?),
             Contestant::Smol => Box::new(smol::serve(listener, workers, job)?),
             Contestant::Epoll => Box::new(epoll::serve(listener, workers, job)?),
