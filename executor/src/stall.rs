@@ -43,6 +43,7 @@
 //! | `Heart` | its worker alone | relaxed: a late reading makes a worker look late, which costs a look at its things |
 //! | `Watch::due` | whoever takes a round | acquire and release: it hands over `Seen` |
 //! | `Seen` | the worker whose round it is | relaxed, see above |
+//! | `Watch::ended` | by `shutdown`, once | sequentially consistent, with a fence before the alarm is moved or after it: see `move_alarm` |
 //! | `Watch::rang` | up by the watch, down by the next round | relaxed: it comes with a notification, or a round later |
 
 use std::{
@@ -56,7 +57,7 @@ use crate::{
     idle::Idle,
     runtime::Counter,
     shared::{Shared, Signs},
-    sync::{AtomicBool, AtomicU64, Ordering, Padded},
+    sync::{AtomicBool, AtomicU64, Ordering, Padded, fence},
 };
 
 /// How long a round is away from the next one, if nobody chose another interval. A guess with a frame: a fifth of what is asked for,
@@ -123,6 +124,7 @@ pub(crate) struct Watch {
     alarm: Alarm,
     /// The alarm went off since the last round.
     rang: AtomicBool,
+    ended: AtomicBool,
     pub(crate) alarms: Counter,
 }
 
@@ -151,6 +153,7 @@ impl Watch {
             seen: (0..workers).map(|_| Seen::default()).collect(),
             alarm: Alarm::new()?,
             rang: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             alarms: Counter::default(),
         })
     }
@@ -162,13 +165,25 @@ impl Watch {
 
     /// Sets the alarm: a worker runs, and none did before.
     pub(crate) fn arm(&self) {
-        self.alarm.set(self.interval.saturating_mul(2));
+        self.move_alarm(Some(self.interval.saturating_mul(2)));
+    }
+
+    /// The last word is the end's: either it comes after this move, or this sees it.
+    fn move_alarm(&self, after: Option<Duration>) {
+        match after {
+            Some(after) => self.alarm.set(after),
+            None => self.alarm.unset(),
+        }
+        fence(Ordering::SeqCst);
+        if self.ended.load(Ordering::SeqCst) {
+            self.alarm.set(Duration::ZERO);
+        }
     }
 
     /// A worker parks, the last one as it seems, and expects a long rest: without an alarm at its beginning, if that can be.
     pub(crate) fn rest(&self, idle: &Idle) {
         // In this order: once the flag is down, whoever wakes sets the alarm.
-        self.alarm.unset();
+        self.move_alarm(None);
         if !idle.try_disarm() {
             self.arm();
         }
@@ -181,6 +196,8 @@ impl Watch {
 
     /// The runtime ends: so does the thread that sleeps on the alarm.
     pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         self.alarm.set(Duration::ZERO);
     }
 
@@ -199,7 +216,7 @@ impl Watch {
             self.rang.store(true, Ordering::Relaxed);
             self.alarms.add_one();
             // Until a round sets it anew: it may find nobody to make one.
-            self.alarm.set(self.interval);
+            self.move_alarm(Some(self.interval));
             shared.notify();
         }
     }
@@ -252,7 +269,7 @@ impl Round<'_> {
     /// The alarm is put off, by less if somebody was late.
     pub(crate) fn end(self, anyone_late: bool) {
         let interval = self.watch.interval;
-        self.watch.alarm.set(if anyone_late { interval } else { interval.saturating_mul(2) });
+        self.watch.move_alarm(Some(if anyone_late { interval } else { interval.saturating_mul(2) }));
     }
 }
 
@@ -286,6 +303,24 @@ mod tests {
         let watch = Watch::new(1, Duration::ZERO).unwrap();
         assert!(watch.take_round(watch.start).is_some());
         assert!(watch.take_round(watch.start + SHORTEST / 2).is_none());
+    }
+
+    /// Workers go on for a while after the end has begun: nothing they do may keep the watch's thread asleep.
+    #[test]
+    fn the_end_is_not_put_off() {
+        let watch = Watch::new(2, Duration::MAX).unwrap();
+        watch.end();
+        watch.arm();
+        watch.alarm.wait().unwrap();
+        watch.take_round(watch.start).unwrap().end(false);
+        watch.alarm.wait().unwrap();
+        let idle = Idle::new(2, true);
+        watch.rest(&idle);
+        watch.alarm.wait().unwrap();
+        idle.park(false);
+        idle.park(false);
+        watch.rest(&idle);
+        watch.alarm.wait().unwrap();
     }
 
     #[test]

@@ -527,3 +527,27 @@ fn a_runtime_ends_while_a_worker_is_blocked() {
     has_ended.recv_timeout(SOON).expect("the runtime ends");
     ending.join().unwrap();
 }
+
+/// What the workers do to the alarm on their way out must not keep the runtime from ending.
+#[test]
+fn a_runtime_ends_whatever_the_interval() {
+    for round in 0..200u64 {
+        let interval = [Duration::MAX, Duration::from_millis(1), LONG, Duration::ZERO][round as usize % 4];
+        let runtime =
+            Builder::new_multi_thread().worker_threads(2).stall_watch(Some(interval)).build().unwrap();
+        let (ended, has_ended) = mpsc::channel();
+        for _ in 0..4 {
+            drop(runtime.spawn(async move {
+                loop {
+                    sleep(Duration::from_micros(round * 10)).await;
+                    yield_now().await;
+                }
+            }));
+        }
+        thread::spawn(move || {
+            drop(runtime);
+            ended.send(()).unwrap();
+        });
+        has_ended.recv_timeout(SOON).expect("the runtime ends");
+    }
+}

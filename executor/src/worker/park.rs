@@ -156,12 +156,16 @@ impl Worker<'_> {
             }
             if blocked {
                 let queue = &shared.seats[worker].queue;
+                let before = core.local.len();
                 // All of it: others take their share from here. If the worker comes back meanwhile, so does it.
                 while let Some(task) = queue.steal_batch(&core.local) {
                     core.local.push(task);
                 }
                 if let Some(task) = queue.steal_slot() {
                     core.local.push(task);
+                }
+                if core.local.len() > before {
+                    self.seat.signs.counters.steals.add_one();
                 }
             }
         }
