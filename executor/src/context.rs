@@ -63,8 +63,12 @@ pub(crate) fn try_current() -> Option<Handle> {
 /// Calls `f` with the runtime this thread stands in. `f` must not call user code.
 #[inline]
 pub(crate) fn with_current<R>(f: impl FnOnce(&Handle) -> R) -> Option<R> {
-    // A thread that is being torn down stands in none.
-    ENTERED.try_with(|entered| entered.borrow().stack.last().map(|(_, handle)| f(handle))).ok().flatten()
+    let called = ENTERED.try_with(|entered| match entered.borrow().stack.last() {
+        Some((_, handle)) => Ok(f(handle)),
+        None => Err(f),
+    });
+    // A thread that is being torn down stands in none. What `f` has captured may be a user's, and is dropped here, after the borrow.
+    called.ok().and_then(Result::ok)
 }
 
 /// Makes a runtime the current one of this thread until the guard is dropped.

@@ -36,19 +36,6 @@ pub(crate) fn with_budget<R>(poll: impl FnOnce() -> R) -> R {
     poll()
 }
 
-/// Takes one unit for an operation that completes at once. False if none is left: then the caller has to go through
-/// [`poll_proceed`], which says so to the task.
-#[inline]
-pub(crate) fn try_proceed() -> bool {
-    context::with_budget(|budget| {
-        let left = budget.get();
-        if left != UNLIMITED && left > 0 {
-            budget.set(left - 1);
-        }
-        left > 0
-    })
-}
-
 /// Takes one unit. Pending when none is left: the task is woken and must return.
 ///
 /// The answer gives the unit back when it is dropped, unless `made_progress` was called.
@@ -112,17 +99,6 @@ mod tests {
         let spent = with_budget(|| (0..1000).take_while(|_| spend(cx)).count());
         assert_eq!(spent, 128);
         assert!((0..1000).all(|_| spend(cx)));
-    }
-
-    #[test]
-    fn the_short_way_spends_the_same_budget() {
-        assert_eq!(with_budget(|| (0..1000).take_while(|_| try_proceed()).count()), 128);
-        assert!((0..1000).all(|_| try_proceed()));
-        let cx = &mut Context::from_waker(Waker::noop());
-        with_budget(|| {
-            while try_proceed() {}
-            assert!(poll_proceed(cx).is_pending(), "who can't go the short way hears why");
-        });
     }
 
     #[test]

@@ -197,27 +197,34 @@ impl<T: Pointer> Injector<T> {
     ///
     /// What is left behind by a worker that stays busy waits for its next turn, so a lone worker takes all.
     pub fn take_share(&self, takers: usize, into: &Local<T>) -> Option<T> {
-        let share = self.0.len().div_ceil(takers).clamp(1, SHARE);
-        let into = &into.deque;
-        let before = into.len();
-        let first = deque::settle(|| self.0.steal_batch_with_limit_and_pop(into, share))?;
-        // crossbeam-deque hands out at most half at a time. Thieves may have taken of it meanwhile, and of what was there before.
-        loop {
-            let taken = into.len().saturating_sub(before) + 1;
-            if taken >= share
-                || deque::settle(|| self.0.steal_batch_with_limit(into, share - taken)).is_none()
-            {
-                return Some(first);
-            }
+        let share = self.share(takers);
+        let before = into.deque.len();
+        let first = deque::settle(|| self.0.steal_batch_with_limit_and_pop(&into.deque, share))?;
+        self.move_up_to(share - 1, before, into);
+        Some(first)
+    }
+
+    /// Moves one of `takers`' share of the items into `into`, behind what waits there, in their order.
+    pub fn move_share(&self, takers: usize, into: &Local<T>) {
+        if !self.is_empty() {
+            self.move_up_to(self.share(takers), into.deque.len(), into);
         }
     }
 
-    /// Moves one of `takers`' share of the items into `into`.
-    pub fn move_share(&self, takers: usize, into: &Local<T>) {
-        if !self.is_empty()
-            && let Some(first) = self.take_share(takers, into)
-        {
-            into.push(first);
+    fn share(&self, takers: usize) -> usize {
+        self.0.len().div_ceil(takers).clamp(1, SHARE)
+    }
+
+    /// Moves items into `into`, which had `before` of its own, until `most` of them are there.
+    fn move_up_to(&self, most: usize, before: usize, into: &Local<T>) {
+        let into = &into.deque;
+        // crossbeam-deque hands out at most half at a time. Thieves may have taken of it meanwhile, and of what was there before.
+        loop {
+            let taken = into.len().saturating_sub(before);
+            if taken >= most || deque::settle(|| self.0.steal_batch_with_limit(into, most - taken)).is_none()
+            {
+                return;
+            }
         }
     }
 
@@ -415,5 +422,23 @@ mod tests {
                 assert_eq!(local.pop(), Some(Box::new(n)));
             }
         }
+    }
+
+    #[test]
+    fn a_share_that_is_moved_keeps_its_order() {
+        let injector = Injector::<Box<u32>>::default();
+        let (local, _remote) = local();
+        injector.move_share(1, &local);
+        assert!(local.is_empty());
+        for n in 0..100 {
+            injector.push(Box::new(n));
+        }
+        injector.move_share(2, &local);
+        injector.move_share(1, &local);
+        assert!(injector.is_empty());
+        assert_eq!(
+            std::iter::from_fn(|| local.pop()).map(|n| *n).collect::<Vec<_>>(),
+            Vec::from_iter(0..100)
+        );
     }
 }

@@ -336,6 +336,28 @@ fn a_task_without_a_waker_is_not_lost_but_waits_for_the_end() {
     assert_eq!(drops.count(), 1);
 }
 
+/// The drop of what can't be spawned is user code: it may enter a runtime, and spawn there.
+#[test]
+fn a_future_that_finds_no_runtime_is_dropped_in_peace() {
+    let runtime = runtime(1);
+    let handle = runtime.handle().clone();
+    let (sent, received) = mpsc::channel();
+    let last_will = OnDrop::new(move || {
+        let _entered = handle.enter();
+        let task = spawn(async { 7 });
+        sent.send(task).unwrap();
+    });
+    let spawned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        spawn(async move {
+            let _last_will = last_will;
+            pending::<()>().await;
+        })
+    }));
+    let message = *spawned.unwrap_err().downcast::<&str>().unwrap();
+    assert!(message.starts_with("no egret runtime here"), "{message}");
+    assert_eq!(runtime.block_on(received.recv().unwrap()).unwrap(), 7);
+}
+
 #[test]
 #[should_panic(expected = "no egret runtime here")]
 fn spawn_outside_of_a_runtime_panics() {

@@ -200,6 +200,36 @@ fn reset_after_it_fired_starts_anew() {
     });
 }
 
+/// Deadlines that move to and fro while their timers fire, by tasks that move between workers: the last one counts.
+#[test]
+fn whatever_was_reset_before_the_last_deadline_counts() {
+    let runtime = runtime(2);
+    let tasks: Vec<_> = (0..400_u32)
+        .map(|number| {
+            runtime.spawn(async move {
+                let mut pause = sleep(HOUR);
+                for turn in 0..60 {
+                    // Any number will do, as long as near and far, earlier and later follow one another.
+                    let any = number.wrapping_mul(2_654_435_761).wrapping_add(turn * 40_503) >> 7;
+                    let micros = if any % 5 == 0 { 3_600_000_000 } else { u64::from(any % 3_000) };
+                    pause.reset(Instant::now() + Duration::from_micros(micros));
+                    let early =
+                        timeout(Duration::from_micros(u64::from(any % 700)), &mut pause).await.is_ok();
+                    assert!(!early || Instant::now() >= pause.deadline());
+                }
+                pause.reset(Instant::now() + Duration::from_micros(u64::from(number % 2_000)));
+                Pin::new(&mut pause).await;
+                assert!(Instant::now() >= pause.deadline());
+            })
+        })
+        .collect();
+    runtime.block_on(async {
+        for task in tasks {
+            timeout(10 * LATE, task).await.expect("a deadline was lost").unwrap();
+        }
+    });
+}
+
 #[test]
 fn a_dropped_sleep_wakes_nobody() {
     let runtime = runtime(1);

@@ -221,6 +221,33 @@ fn a_cancelled_read_loses_nothing() {
     });
 }
 
+/// What `select!` over a reference may do: it is a new read, and it, too, is given what comes, and leaves without a trace.
+#[test]
+fn a_read_that_is_polled_again_after_its_end_reads_on() {
+    run(async {
+        let (ours, theirs) = pair().await;
+        let mut buffer = [0; 3];
+        let mut read = std::pin::pin!(ours.read(&mut buffer));
+        assert!(futures_lite::future::poll_once(read.as_mut()).await.is_none());
+        for piece in [b"abc", b"def"] {
+            theirs.write_all(piece).await.unwrap();
+            assert_eq!(read.as_mut().await.unwrap(), 3);
+        }
+        assert!(futures_lite::future::poll_once(read.as_mut()).await.is_none(), "all is read");
+        theirs.write_all(b"gh").await.unwrap();
+        assert_eq!(read.as_mut().await.unwrap(), 2);
+
+        let mut rest = [0; 4];
+        let mut exact = std::pin::pin!(ours.read_exact(&mut rest));
+        theirs.write_all(b"1").await.unwrap();
+        assert!(futures_lite::future::poll_once(exact.as_mut()).await.is_none());
+        theirs.shutdown(Shutdown::Write).unwrap();
+        for _ in 0..2 {
+            assert_eq!(exact.as_mut().await.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        }
+    });
+}
+
 #[test]
 fn ready_tells_which_direction() {
     run(async {

@@ -1,6 +1,6 @@
 //! [`Ready`]: a wait for events that any number of tasks may share.
 //!
-//! Its waker is on the registration's list, by number. Being woken takes it off; a later poll that finds nothing puts it on again.
+//! Its waker is among the registration's, under a number. Being woken takes it out; a later poll that finds nothing puts it in again.
 
 use super::{
     Registration,

@@ -130,14 +130,6 @@ impl Registration {
         poll
     }
 
-    /// What [`ready`](Self::ready) would answer at once: none if the direction isn't known to be ready, or if the task has used up its
-    /// budget; then wait. Consumes the task's budget.
-    #[inline]
-    pub fn ready_now(&self, direction: Direction) -> Option<Readiness> {
-        let seen = self.fd.readiness();
-        (seen.events.intersects(direction.mask()) && coop::try_proceed()).then_some(seen)
-    }
-
     /// Waits for any of the events in `interest` (`IN`, `OUT`), or for the end of the connection. Any number of tasks may wait.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Time: [`sleep`], [`timeout`], and the timers of a worker behind them.
 //!
 //! - `clock`: a point in time as one word, read as seldom as can be.
-//! - `wheel`: which timers are due. Pure.
+//! - `wheel`: which timers are due. Pure. `slots`: where in the wheel they are.
 //! - `driver`: one wheel a worker behind a mutex, its next deadline in an atomic. The life of a timer is drawn there.
 //! - `sleep`, `timeout`: the futures.
 //!
@@ -12,6 +12,7 @@ mod clock;
 mod driver;
 pub mod error;
 mod sleep;
+mod slots;
 mod timeout;
 mod wheel;
 

@@ -24,21 +24,13 @@
 //! as it does for one timeout after another, nothing needs to be filed at all. Since free entries are always used before new ones are made,
 //! there are never more than there were timers at once; a slot that is reached lets its free entries go.
 //!
-//! **A slot is a stack of pages** of indices, a cache line each, not a chain of entries: what a slot holds is known without touching it, so that the
-//! misses of one entry don't wait for those of the one before. To file an entry anew reads and writes one cell.
+//! What a slot is made of: see [`super::slots`].
 //!
 //! Costs: `insert`, `reset` and `release` are O(1); an entry is moved at most once a level before it fires, and once more for each
 //! time its slot is reached after a move to a later tick. `next_due` looks at one bitmap a level and at no more than [`LOOKAHEAD`] entries.
 
+use super::slots::{Filed, LOOSE, SLOT_BITS, SLOT_MASK, SLOTS, Slots, TOP, home};
 use crate::sync::{Arc, AtomicU64, Ordering};
-
-/// log2 of the number of slots on a level: one machine word of occupancy a level.
-const SLOT_BITS: u32 = 6;
-const SLOTS: usize = 1 << SLOT_BITS;
-const SLOT_MASK: u64 = SLOTS as u64 - 1;
-/// With ticks of 131 us six levels span 104 days; what is due later is filed in the last slot in reach and filed anew from there.
-const LEVELS: usize = 6;
-const TOP: usize = LEVELS - 1;
 
 /// How many entries of the first slot `next_due` reads to tell the due tick exactly instead of the slot's start. A guess: enough that
 /// an idle worker with a few timers isn't woken only to move one, too few to cost more than such a wake.
@@ -51,18 +43,13 @@ const BLOCK: usize = 256;
 #[cfg(egret_loom)]
 const BLOCK: usize = 2;
 
-/// Indices in a page: with the link a cache line.
-const PAGE: usize = 15;
-
 /// The due tick of a timer that is never due.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// No entry, or no page: the end of a list.
+/// No entry: the end of the list.
 const NONE: u32 = u32::MAX;
 /// In place of a link between free entries: it fired, and its owner hasn't released it yet.
 const FIRED: u32 = u32::MAX - 1;
-/// In place of a slot: none.
-const LOOSE: u16 = u16::MAX;
 
 /// What [`Wheel::advance`] left undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,16 +77,6 @@ struct Cell {
     due: AtomicU64,
     /// Its [`Filed`] as a word. Only the wheel's: an atomic to lie beside the due tick.
     filed: AtomicU64,
-}
-
-/// Where an entry is.
-#[derive(Clone, Copy)]
-struct Filed {
-    /// `level * 64 + slot`, or `LOOSE`.
-    home: u16,
-    page: u32,
-    /// Within the page.
-    at: u8,
 }
 
 impl<O> Block<O> {
@@ -137,18 +114,6 @@ impl Cell {
     }
 }
 
-impl Filed {
-    const LOOSE: Self = Self { home: LOOSE, page: NONE, at: 0 };
-
-    fn into_word(self) -> u64 {
-        u64::from(self.page) | u64::from(self.home) << 32 | u64::from(self.at) << 48
-    }
-
-    fn from_word(word: u64) -> Self {
-        Self { home: (word >> 32) as u16, page: word as u32, at: (word >> 48) as u8 }
-    }
-}
-
 enum Value<T> {
     /// What is handed out when the timer is due.
     Waits(T),
@@ -156,32 +121,11 @@ enum Value<T> {
     Empty(u32),
 }
 
-/// Some of the entries in a slot.
-#[repr(align(64))]
-struct Page {
-    /// Next in the slot's stack, or in the free list. That one is full.
-    next: u32,
-    indices: [u32; PAGE],
-}
-
-/// The entries in a slot.
-#[derive(Clone, Copy)]
-struct Slot {
-    /// The page on top of the stack, `NONE` if the slot is empty.
-    top: u32,
-    /// How many indices are in it: at least one.
-    len: u8,
-}
-
 /// See the module's text.
 pub(crate) struct Wheel<T, O> {
     /// Everything due at or before this tick was handed out, but for entries of the slot of level 0 that it names.
     elapsed: u64,
-    /// One bit a slot: it isn't empty.
-    occupied: [u64; LEVELS],
-    slots: [Slot; SLOTS * LEVELS],
-    pages: Vec<Page>,
-    free_page: u32,
+    slots: Slots,
     /// The slot above level 0 that is being filed anew, when `advance` stopped in the middle of it. Its start is `elapsed`.
     cascading: Option<u16>,
     /// An entry is a value,
@@ -189,8 +133,6 @@ pub(crate) struct Wheel<T, O> {
     /// and a cell.
     blocks: Vec<Arc<Block<O>>>,
     free: u32,
-    /// Entries in slots.
-    filed: usize,
 }
 
 impl<T, O> Wheel<T, O> {
@@ -198,15 +140,11 @@ impl<T, O> Wheel<T, O> {
     pub(crate) fn new(now: u64) -> Self {
         Self {
             elapsed: now,
-            occupied: [0; LEVELS],
-            slots: [Slot { top: NONE, len: 0 }; SLOTS * LEVELS],
-            pages: Vec::new(),
-            free_page: NONE,
+            slots: Slots::new(),
             cascading: None,
             values: Vec::new(),
             blocks: Vec::new(),
             free: NONE,
-            filed: 0,
         }
     }
 
@@ -221,8 +159,10 @@ impl<T, O> Wheel<T, O> {
     /// `now`, which may be a while ago, lets an empty wheel catch up with the clock, so that the new entry isn't filed farther out than it is.
     /// `owner` makes what is kept with a new block.
     pub(crate) fn insert(&mut self, now: u64, due: u64, value: T, owner: impl FnOnce() -> O) -> Index {
-        if self.filed == 0 {
+        if self.slots.filed() == 0 {
             self.elapsed = self.elapsed.max(now.min(due));
+            // If its slot was being emptied nothing is left in there, and it no longer starts at `elapsed`.
+            self.cascading = None;
         }
         let index = self.free;
         if index == NONE {
@@ -314,12 +254,12 @@ impl<T, O> Wheel<T, O> {
     /// Hands out or files anew what is in a slot, whose start `elapsed` is.
     fn empty_slot(&mut self, home: u16, limit: &mut usize, sink: &mut impl FnMut(T)) -> Progress {
         // Ends: an entry that isn't handed out is due after `elapsed`, and then filed in another slot than this one.
-        while self.slots[home as usize].top != NONE {
+        while !self.slots.is_empty(home) {
             if *limit == 0 {
                 return Progress::More;
             }
             *limit -= 1;
-            let index = self.pop(home);
+            let index = self.slots.pop(home);
             let due = self.cell(index).due();
             if due > self.elapsed {
                 let place = self.place(due);
@@ -348,12 +288,9 @@ impl<T, O> Wheel<T, O> {
         }
         // The next slot starts where this one ends, whatever the entries of this one were reset to.
         let mut earliest = start + (1 << (SLOT_BITS * level as u32));
-        let Slot { top, len } = self.slots[home as usize];
-        let page = &self.pages[top as usize];
-        let indices = &page.indices[..usize::from(len)];
-        if page.next != NONE || indices.len() > LOOKAHEAD {
+        let Some(indices) = self.slots.few(home).filter(|indices| indices.len() <= LOOKAHEAD) else {
             return Some(start);
-        }
+        };
         for index in indices {
             earliest = earliest.min(self.cell(*index).due());
         }
@@ -370,11 +307,11 @@ impl<T, O> Wheel<T, O> {
 
     /// The first occupied slot, and the tick at which it starts.
     fn first_slot(&self) -> Option<(u16, u64)> {
-        let level = self.occupied.iter().position(|&slots| slots != 0)?;
+        let level = self.slots.occupied().iter().position(|&slots| slots != 0)?;
         let shift = SLOT_BITS * level as u32;
         let current = self.elapsed >> shift;
         // Only on the top level slots wrap around; below it they are all ahead.
-        let ahead = self.occupied[level].rotate_right((current & SLOT_MASK) as u32).trailing_zeros();
+        let ahead = self.slots.occupied()[level].rotate_right((current & SLOT_MASK) as u32).trailing_zeros();
         let position = current + u64::from(ahead);
         Some((home(level, position & SLOT_MASK), position << shift))
     }
@@ -406,7 +343,11 @@ impl<T, O> Wheel<T, O> {
         // is beyond them all: what is never due may stay where it is.
         let in_time = filed.home == place || (usize::from(filed.home) < TOP * SLOTS && filed.home < place);
         if !in_time {
-            self.take_out(filed);
+            if filed.home != LOOSE {
+                let last = self.slots.take_out(filed);
+                self.cell(last).set_filed(filed);
+            }
+            // After that, for it may itself have been the last.
             self.push(index, place);
         }
     }
@@ -417,67 +358,13 @@ impl<T, O> Wheel<T, O> {
             self.cell(index).set_filed(Filed::LOOSE);
             return;
         }
-        self.filed += 1;
-        let Slot { mut top, mut len } = self.slots[home as usize];
-        if top == NONE || usize::from(len) == PAGE {
-            self.occupied[home as usize / SLOTS] |= 1 << (home as usize % SLOTS);
-            top = self.new_page(top);
-            len = 0;
-        }
-        self.pages[top as usize].indices[usize::from(len)] = index;
-        self.cell(index).set_filed(Filed { home, page: top, at: len });
-        self.slots[home as usize] = Slot { top, len: len + 1 };
-    }
-
-    /// Takes the last entry out of a slot that isn't empty. Its `Filed` is left as it was.
-    fn pop(&mut self, home: u16) -> u32 {
-        self.filed -= 1;
-        let Slot { top, len } = self.slots[home as usize];
-        let page = &mut self.pages[top as usize];
-        let index = page.indices[usize::from(len) - 1];
-        if len > 1 {
-            self.slots[home as usize].len = len - 1;
-            return index;
-        }
-        let next = std::mem::replace(&mut page.next, self.free_page);
-        self.free_page = top;
-        self.slots[home as usize] = Slot { top: next, len: PAGE as u8 };
-        if next == NONE {
-            self.occupied[home as usize / SLOTS] &= !(1 << (home as usize % SLOTS));
-        }
-        index
-    }
-
-    /// Takes an entry out of its slot, if it is in one. The slot's last takes its place.
-    fn take_out(&mut self, from: Filed) {
-        if from.home == LOOSE {
-            return;
-        }
-        let last = self.pop(from.home);
-        // If the last is the entry itself this writes into the room behind the stack's end, and a place that its caller will change.
-        self.pages[from.page as usize].indices[usize::from(from.at)] = last;
-        self.cell(last).set_filed(from);
-    }
-
-    fn new_page(&mut self, next: u32) -> u32 {
-        let page = self.free_page;
-        if page == NONE {
-            // There are fewer pages than entries.
-            let page = self.pages.len() as u32;
-            self.pages.push(Page { next, indices: [NONE; PAGE] });
-            return page;
-        }
-        self.free_page = std::mem::replace(&mut self.pages[page as usize].next, next);
-        page
+        let filed = self.slots.push(index, home);
+        self.cell(index).set_filed(filed);
     }
 
     fn cell(&self, index: u32) -> &Cell {
         self.blocks[index as usize / BLOCK].cell(index)
     }
-}
-
-fn home(level: usize, slot: u64) -> u16 {
-    (level * SLOTS) as u16 + slot as u16
 }
 
 #[cfg(all(test, not(egret_loom)))]

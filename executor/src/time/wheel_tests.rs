@@ -1,6 +1,7 @@
 //! The wheel alone, and against a `BTreeMap` that does the same the slow way.
 
 use super::*;
+use crate::time::slots::{LEVELS, PAGE, Page};
 use proptest::prelude::*;
 use std::{collections::BTreeMap, task::Waker};
 
@@ -101,12 +102,12 @@ fn one_timeout_after_another_takes_one_entry_and_files_it_once() {
     for at in 0..1_000 {
         let index = insert(&mut wheel, at, at + 5_000, 1);
         assert_eq!(wheel.release(&index), Some(1));
-        assert_eq!((wheel.values.len(), wheel.filed), (1, 1));
+        assert_eq!((wheel.values.len(), wheel.slots.filed()), (1, 1));
         // Where the first was filed.
         assert_eq!(wheel.next_due(), Some(8_192), "the end of the slot it lies in: nothing waits");
     }
     assert_eq!(drain(&mut wheel, 10_000), []);
-    assert_eq!((wheel.filed, wheel.next_due()), (0, None));
+    assert_eq!((wheel.slots.filed(), wheel.next_due()), (0, None));
     // Loose now: filed anew, and found.
     insert(&mut wheel, 10_000, 10_001, 2);
     assert_eq!(drain(&mut wheel, 10_001), [2]);
@@ -119,7 +120,7 @@ fn a_released_entry_is_found_in_time_when_it_is_used_for_an_earlier_timer() {
         let index = insert(&mut wheel, 0, 1_000_000, 9);
         assert_eq!(wheel.release(&index), Some(9));
         let last = insert(&mut wheel, 0, due, id as u32);
-        assert_eq!((wheel.values.len(), wheel.filed), (id + 1, id + 1));
+        assert_eq!((wheel.values.len(), wheel.slots.filed()), (id + 1, id + 1));
         assert_eq!(wheel.get_mut(&last), Some(&mut (id as u32)));
     }
     assert_eq!(drain(&mut wheel, 60_000), [5, 4, 3, 1, 0]);
@@ -173,8 +174,8 @@ fn release_in_the_middle_of_a_cascade() {
         wheel.release(index).unwrap();
     }
     assert_eq!(drain(&mut wheel, 6_000), [], "released");
-    assert_eq!((wheel.len(), wheel.filed, wheel.next_due()), (0, 0, None));
-    assert_eq!(wheel.occupied, [0; LEVELS]);
+    assert_eq!((wheel.len(), wheel.slots.filed(), wheel.next_due()), (0, 0, None));
+    assert_eq!(*wheel.slots.occupied(), [0; LEVELS]);
 }
 
 #[test]
@@ -189,6 +190,31 @@ fn a_cascade_that_nothing_is_left_of_harms_no_later_timer() {
     insert(&mut wheel, 5_000, 5_000 + 4_096, 1);
     assert_eq!(drain(&mut wheel, 5_000 + 4_095), []);
     assert_eq!(drain(&mut wheel, 5_000 + 4_096), [1]);
+}
+
+#[test]
+fn a_cascade_whose_rest_was_taken_out_is_over() {
+    let month = 1 << (SLOT_BITS * TOP as u32);
+    let mut wheel = Numbers::new(0);
+    let indices: Vec<_> = (0..10).map(|id| insert(&mut wheel, 0, month + 1, id)).collect();
+    for index in &indices {
+        wheel.block(index).clone().put_off(index, 5 * month);
+    }
+    assert_eq!(wheel.advance(month, 4, &mut |_| panic!("early")), Progress::More);
+    // Out of the slots of the top level: some were filed anew, some are not yet.
+    for index in &indices {
+        assert!(wheel.reset(index, NEVER));
+    }
+    assert_eq!(wheel.slots.filed(), 0);
+    // The slot that was being emptied, a whole turn of the top level on.
+    insert(&mut wheel, 2 * month, 65 * month, 10);
+    let mut rounds = 0;
+    while wheel.advance(2 * month, 4, &mut |_| panic!("early")) == Progress::More {
+        rounds += 1;
+        assert!(rounds < 10, "it is filed in the slot that is being emptied, for ever");
+    }
+    assert_eq!(wheel.next_due(), Some(65 * month));
+    assert_eq!(drain(&mut wheel, 65 * month), [10]);
 }
 
 #[derive(Clone, Debug)]
@@ -304,7 +330,7 @@ proptest! {
             match (wheel.next_due(), earliest) {
                 (Some(next), Some(due)) => prop_assert!(next <= due && next > now, "next {next}, due {due}, now {now}"),
                 // A timer that was reset to never still sits in its old slot, and so does one that was released.
-                (Some(next), None) => prop_assert!(next > now && wheel.filed > 0),
+                (Some(next), None) => prop_assert!(next > now && wheel.slots.filed() > 0),
                 (None, earliest) => prop_assert_eq!(earliest, None),
             }
         }
@@ -316,7 +342,7 @@ proptest! {
             idle = if model.len() < before { 0 } else { idle + 1 };
             prop_assert!(idle <= 120 * LEVELS + 2_048, "woken for nothing {idle} times");
         }
-        prop_assert_eq!(wheel.filed, 0);
+        prop_assert_eq!(wheel.slots.filed(), 0);
         prop_assert!(model.values().all(|(_, due)| *due == NEVER));
     }
 }

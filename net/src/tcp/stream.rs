@@ -287,7 +287,7 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// When the runtime has ended.
+    /// When the runtime has ended, or the engine can't take the socket (`ENOMEM`).
     ///
     /// # Cancel safety
     ///
@@ -300,7 +300,7 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// When the runtime has ended.
+    /// When the runtime has ended, or the engine can't take the socket (`ENOMEM`).
     ///
     /// # Cancel safety
     ///
