@@ -30,7 +30,7 @@
 //! | transition | searching | unparked | done by |
 //! |---|---|---|---|
 //! | `try_search` | +1 if fewer than half search | | the worker that ran dry |
-//! | `settle` | -1 | | the searcher that found a task |
+//! | `settle` | -1 | | the searcher that found a task, or is about to call wakers, which may block it |
 //! | `park` | -1 if it searched | -1 | the worker that goes to wait |
 //! | `resume_search` | +1 if fewer than half search | +1 | the same worker, before it waits |
 //! | `woken_by_event` | | +1 | the worker whose wait returned without a notification |

@@ -212,7 +212,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn poll(&mut self, task: Task) {
+    /// Before whatever may block this worker: nobody is woken while one is counted as a searcher.
+    fn settle(&mut self) {
         if self.searching {
             self.searching = false;
             // Those who pushed while this one searched have notified nobody.
@@ -220,6 +221,10 @@ impl<'a> Worker<'a> {
                 self.shared.notify();
             }
         }
+    }
+
+    fn poll(&mut self, task: Task) {
+        self.settle();
         self.ticks += 1;
         self.seat.signs.counters.polls.add_one();
         let pointer = task.into_ptr();
@@ -333,16 +338,19 @@ impl<'a> Worker<'a> {
         core.delivering.set(true);
         if events > 0 {
             // Foreign wakers (of a block_on, of a FuturesUnordered) run here too.
+            self.settle();
             quietly(|| shared.io.dispatch(&self.events[..events]));
         }
         let timers = &shared.timers[core.index];
         if let Some(deadline) = timers.next_deadline() {
             let now = Instant::now();
             if deadline <= now {
+                self.settle();
                 quietly(|| timers.fire(now));
             }
         }
         if !self.late.is_empty() {
+            self.settle();
             self.serve_late();
         }
         core.delivering.set(false);

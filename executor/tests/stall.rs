@@ -551,3 +551,40 @@ fn a_runtime_ends_whatever_the_interval() {
         has_ended.recv_timeout(SOON).expect("the runtime ends");
     }
 }
+
+/// Blocks whoever wakes it, until the other end of `end` is dropped.
+struct BlockingWaker {
+    called: mpsc::Sender<()>,
+    end: std::sync::Mutex<mpsc::Receiver<()>>,
+}
+
+impl std::task::Wake for BlockingWaker {
+    fn wake(self: Arc<Self>) {
+        self.called.send(()).unwrap();
+        let end = self.end.lock().unwrap();
+        let _ended = end.recv_timeout(LONG);
+    }
+}
+
+/// The alarm wakes a second worker, as a searcher. It serves the first, and a waker of the first one's timer blocks it, too. The third
+/// has to hear of a new task all the same.
+#[test]
+fn a_worker_that_is_blocked_by_a_waker_while_it_serves_another_keeps_nobody_asleep() {
+    let runtime = runtime(3);
+    let (called, was_called) = mpsc::channel();
+    let (let_go, end) = mpsc::channel();
+    let (let_first_go, first_end) = mpsc::channel::<()>();
+    let waker = Arc::new(BlockingWaker { called, end: std::sync::Mutex::new(end) }).into();
+    drop(runtime.spawn(async move {
+        let mut late = pin!(sleep(Duration::from_millis(20)));
+        assert!(late.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+        let _ended = first_end.recv_timeout(LONG);
+    }));
+    was_called.recv_timeout(SOON).expect("the timer fires while its worker is blocked");
+    let (ran, has_run) = mpsc::channel();
+    drop(runtime.spawn(async move { ran.send(()) }));
+    let result = has_run.recv_timeout(SOON);
+    drop::<mpsc::Sender<()>>(let_go);
+    drop(let_first_go);
+    result.expect("the third worker is free");
+}
