@@ -223,7 +223,7 @@ pub(crate) struct Results {
     pub(crate) lines: Vec<Line>,
 }
 
-/// Reads what [`json`] has written. Medians and ratios are taken anew from the rounds.
+/// Reads what [`json()`] has written. Medians and ratios are taken anew from the rounds.
 ///
 /// # Errors
 /// Says what is missing, or isn't what it should be.

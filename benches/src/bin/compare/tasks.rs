@@ -1,7 +1,7 @@
 //! The contest of the schedulers: what it costs to spawn, to yield, to wake.
 //!
 //! The work is that of the rivals' own published benchmarks, not of our choosing: tokio's `benches/rt_multi_threaded.rs` and, with
-//! `ae_` before the name, async-executor's `benches/executor.rs`. Written anew here, over [`Runtime`](crate::work::Runtime), so that all do the same.
+//! `ae_` before the name, async-executor's `benches/executor.rs`. Written anew here, over [`Runtime`], so that all do the same.
 //!
 //! The rules, the same for all:
 //! - The same number of workers, and this process's main thread beside them, which plays the outside as in the originals.

@@ -2,7 +2,7 @@
 //! port, and serves until its stdin closes. To each line `heap` on stdin it prints the bytes its allocator has given out.
 //!
 //! Shared by all, so that only the runtime differs: the listener made here, TCP_NODELAY on what is accepted, and
-//! [`Session`](egret_benches::session::Session) for buffers and codec.
+//! [`Session`] for buffers and codec.
 //!
 //! Each can be written in two ways, see [`Job`]: with a buffer for the life of a connection, where every request counts, and
 //! with none while a connection is idle, where memory counts.
