@@ -4,7 +4,7 @@
 //!              owner only                               any thread
 //!   push_lifo ──► [slot] ──displaced──► caller           steal_slot ◄── [slot]
 //!   push ───────► [FIFO deque] ──► pop                   steal_batch ◄── [FIFO deque]   (half, at most 32)
-//!                                                        Injector: push, pop, take_share
+//!                                                        Injector: push, pop, take_share, move_share
 //! ```
 //!
 //! | word | written by |
@@ -18,8 +18,8 @@
 //! on top can be checked.
 //!
 //! The deque grows and is never spilled into the injector: thieves take up to 32 of it at a time (crossbeam-deque's limit)
-//! wherever it stands, it is first in, first out, and the injector has its own turn every 61st tick, so a long local queue
-//! starves nobody; moving half of it would be 128 contended pushes to gain nothing. It shrinks again as it empties.
+//! wherever it stands, it is first in, first out, and the injector has its own turn every 61st tick (and when tasks yield), so a long
+//! local queue starves nobody; moving half of it would be 128 contended pushes to gain nothing. It shrinks again as it empties.
 
 use std::{marker::PhantomData, ptr::NonNull};
 

@@ -14,8 +14,7 @@
 //! Nothing here knows which protocol the socket speaks.
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice, IoSliceMut, Read};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::task::{Context, Poll, ready};
 
@@ -24,10 +23,7 @@ use egret_reactor::{Events, Readiness};
 use socket2::SockRef;
 
 use crate::Interest;
-use crate::transfer::{All, Call, Peek, Receive, ReceiveVectored, Send, SendVectored, Transfer};
-
-/// The most buffers that one `sendmsg(2)` or `recvmsg(2)` takes; more are `EMSGSIZE`. The kernel's `UIO_MAXIOV`.
-const MAX_BUFFERS: usize = 1024;
+use crate::transfer::{All, Call, Receive, Transfer, Transmit};
 
 /// A socket that is registered with a runtime, for life.
 #[derive(Debug)]
@@ -75,45 +71,30 @@ impl Socket {
         self.registration.clear(seen, direction);
     }
 
-    /// [`transfer`](Self::transfer) for callers that have a context; one task per direction.
-    pub(crate) fn poll_transfer(
-        &self,
-        cx: &mut Context<'_>,
-        direction: Direction,
-        wanted: usize,
-        mut call: impl FnMut(&SockRef<'_>) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        if wanted == 0 {
-            return Poll::Ready(Ok(0));
-        }
-        loop {
-            let seen = ready!(self.registration.poll_ready(cx, direction))?;
-            if let Some(outcome) = settle(&self.registration, seen, direction, wanted, call(&self.options()))
-            {
-                return Poll::Ready(outcome);
-            }
-        }
-    }
-
     /// Makes a call as soon as it doesn't block, waiting as one of any number of tasks.
     pub(crate) fn transfer<C: Call>(&self, call: C) -> Transfer<'_, C> {
         Transfer::new(&self.registration, call)
     }
 
-    /// The same without waiting: `WouldBlock` if nothing can be moved now.
-    pub(crate) fn try_transfer(
+    /// [`transfer`](Self::transfer) for callers that have a context; one task per direction.
+    pub(crate) fn poll_transfer<C: Call>(
         &self,
-        direction: Direction,
-        wanted: usize,
-        mut call: impl FnMut(&SockRef<'_>) -> io::Result<usize>,
-    ) -> io::Result<usize> {
+        cx: &mut Context<'_>,
+        mut call: C,
+    ) -> Poll<io::Result<usize>> {
+        transfer(&self.registration, &mut call, || self.registration.poll_ready(cx, C::DIRECTION))
+    }
+
+    /// The same without waiting: `WouldBlock` if nothing can be moved now.
+    pub(crate) fn try_transfer<C: Call>(&self, mut call: C) -> io::Result<usize> {
+        let wanted = call.wanted();
         if wanted == 0 {
             return Ok(0);
         }
         let seen = self.registration.readiness();
-        let outcome = self.registration.try_io(direction, || call(&self.options()));
+        let outcome = self.registration.try_io(C::DIRECTION, || call.call(&self.options()));
         if matches!(outcome, Ok(moved) if was_short(moved, wanted)) {
-            self.registration.clear(seen, direction);
+            self.registration.clear(seen, C::DIRECTION);
         }
         outcome
     }
@@ -163,89 +144,14 @@ impl Socket {
         }
     }
 
-    pub(crate) fn read<'a, 'b>(&'a self, buffer: &'b mut [u8]) -> Transfer<'a, Receive<'b>> {
-        self.transfer(Receive(buffer))
-    }
-
-    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.poll_transfer(cx, Direction::Read, buffer.len(), |socket| receive(socket, buffer))
-    }
-
-    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.try_transfer(Direction::Read, buffer.len(), |socket| receive(socket, buffer))
-    }
-
-    pub(crate) fn read_vectored<'a, 'b, 'c>(
-        &'a self,
-        buffers: &'b mut [IoSliceMut<'c>],
-    ) -> Transfer<'a, ReceiveVectored<'b, 'c>> {
-        self.transfer(ReceiveVectored(fillable(buffers).0))
-    }
-
-    pub(crate) fn poll_read_vectored(
-        &self,
-        cx: &mut Context<'_>,
-        buffers: &mut [IoSliceMut<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let (buffers, wanted) = fillable(buffers);
-        self.poll_transfer(cx, Direction::Read, wanted, |socket| receive_vectored(socket, buffers))
-    }
-
-    pub(crate) fn try_read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let (buffers, wanted) = fillable(buffers);
-        self.try_transfer(Direction::Read, wanted, |socket| receive_vectored(socket, buffers))
-    }
-
-    pub(crate) fn write<'a, 'b>(&'a self, data: &'b [u8]) -> Transfer<'a, Send<'b>> {
-        self.transfer(Send(data))
-    }
-
-    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_transfer(cx, Direction::Write, data.len(), |socket| send(socket, data))
-    }
-
-    pub(crate) fn try_write(&self, data: &[u8]) -> io::Result<usize> {
-        self.try_transfer(Direction::Write, data.len(), |socket| send(socket, data))
-    }
-
-    pub(crate) fn write_vectored<'a, 'b, 'c>(
-        &'a self,
-        data: &'b [IoSlice<'c>],
-    ) -> Transfer<'a, SendVectored<'b, 'c>> {
-        self.transfer(SendVectored(sendable(data).0))
-    }
-
-    pub(crate) fn poll_write_vectored(
-        &self,
-        cx: &mut Context<'_>,
-        data: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let (data, wanted) = sendable(data);
-        self.poll_transfer(cx, Direction::Write, wanted, |socket| send_vectored(socket, data))
-    }
-
-    pub(crate) fn try_write_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
-        let (data, wanted) = sendable(data);
-        self.try_transfer(Direction::Write, wanted, |socket| send_vectored(socket, data))
-    }
-
     /// Fills `buffer`.
     pub(crate) fn read_exact<'a, 'b>(&'a self, buffer: &'b mut [u8]) -> All<'a, Receive<'b>> {
-        All(self.read(buffer))
+        All(self.transfer(Receive(buffer)))
     }
 
     /// Sends all of `data`.
-    pub(crate) fn write_all<'a, 'b>(&'a self, data: &'b [u8]) -> All<'a, Send<'b>> {
-        All(self.write(data))
-    }
-
-    pub(crate) fn peek<'a, 'b>(&'a self, buffer: &'b mut [u8]) -> Transfer<'a, Peek<'b>> {
-        self.transfer(Peek(buffer))
-    }
-
-    /// One byte is all that is "wanted": see [`Peek`].
-    pub(crate) fn poll_peek(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.poll_transfer(cx, Direction::Read, buffer.len().min(1), |socket| peek(socket, buffer))
+    pub(crate) fn write_all<'a, 'b>(&'a self, data: &'b [u8]) -> All<'a, Transmit<'b>> {
+        All(self.transfer(Transmit(data)))
     }
 
     /// Waits until a connect that is under way has ended, well or badly.
@@ -282,26 +188,30 @@ impl AsRawFd for Socket {
     }
 }
 
-/// Draws the consequences of one call. `None`: go round again.
+/// The loop: waits with `ready`, makes the call, draws the consequences.
 #[inline]
-pub(crate) fn settle(
+pub(crate) fn transfer<C: Call>(
     registration: &Registration,
-    seen: Readiness,
-    direction: Direction,
-    wanted: usize,
-    outcome: io::Result<usize>,
-) -> Option<io::Result<usize>> {
-    match outcome {
-        Ok(moved) if was_short(moved, wanted) => {
-            registration.clear(seen, direction);
-            Some(Ok(moved))
+    call: &mut C,
+    mut ready: impl FnMut() -> Poll<io::Result<Readiness>>,
+) -> Poll<io::Result<usize>> {
+    let wanted = call.wanted();
+    if wanted == 0 {
+        return Poll::Ready(Ok(0));
+    }
+    loop {
+        let seen = ready!(ready())?;
+        match call.call(&SockRef::from(registration)) {
+            Ok(moved) => {
+                if was_short(moved, wanted) {
+                    registration.clear(seen, C::DIRECTION);
+                }
+                return Poll::Ready(Ok(moved));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => registration.clear(seen, C::DIRECTION),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Poll::Ready(Err(error)),
         }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            registration.clear(seen, direction);
-            None
-        }
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
-        done => Some(done),
     }
 }
 
@@ -312,50 +222,4 @@ pub(crate) fn settle(
 /// because clearing makes them look again; io_uring tells of it with the next arrival.
 fn was_short(moved: usize, wanted: usize) -> bool {
     moved > 0 && moved < wanted
-}
-
-/// The events to wait for in a direction.
-pub(crate) fn events(direction: Direction) -> Events {
-    match direction {
-        Direction::Read => Events::IN,
-        Direction::Write => Events::OUT,
-    }
-}
-
-pub(crate) fn receive(socket: &SockRef<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    (&mut &**socket).read(buffer)
-}
-
-pub(crate) fn receive_vectored(socket: &SockRef<'_>, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-    (&mut &**socket).read_vectored(buffers)
-}
-
-pub(crate) fn peek(socket: &SockRef<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: `MaybeUninit<u8>` has the layout of `u8`, and recv(2), which is all that happens to the slice, writes only
-    // bytes into it, so that it is as initialised afterwards as it was before.
-    let buffer = unsafe { &mut *(std::ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
-    socket.peek(buffer)
-}
-
-/// `MSG_NOSIGNAL`: a peer that has gone is an error of this call, not a SIGPIPE for the process.
-pub(crate) fn send(socket: &SockRef<'_>, data: &[u8]) -> io::Result<usize> {
-    socket.send_with_flags(data, libc::MSG_NOSIGNAL)
-}
-
-pub(crate) fn send_vectored(socket: &SockRef<'_>, data: &[IoSlice<'_>]) -> io::Result<usize> {
-    socket.send_vectored_with_flags(data, libc::MSG_NOSIGNAL)
-}
-
-/// The buffers that one call can fill, and their bytes.
-fn fillable<'a, 'b>(buffers: &'a mut [IoSliceMut<'b>]) -> (&'a mut [IoSliceMut<'b>], usize) {
-    let count = buffers.len().min(MAX_BUFFERS);
-    let buffers = &mut buffers[..count];
-    let wanted = buffers.iter().map(|buffer| buffer.len()).sum();
-    (buffers, wanted)
-}
-
-/// The buffers that one call can send, and their bytes.
-fn sendable<'a, 'b>(data: &'a [IoSlice<'b>]) -> (&'a [IoSlice<'b>], usize) {
-    let data = &data[..data.len().min(MAX_BUFFERS)];
-    (data, data.iter().map(|part| part.len()).sum())
 }

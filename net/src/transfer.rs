@@ -1,26 +1,31 @@
-//! The futures of reads and writes, written by hand.
+//! The calls that move bytes, and their futures, which are written by hand.
 //!
 //! An `async fn` over an `async fn` over a wait keeps its arguments once a level: 170 to 220 bytes where these have 40, and the largest of
 //! a task's futures lies in its allocation as long as the connection lives.
 //!
 //! ```text
-//!   Transfer { wait, call }:  wait for the direction ─► call ─► settle ── done ──► the number of bytes
-//!                                     ▲                            │
-//!                                     └──── would block, interrupted
+//!   Transfer { wait, call }:  wait for the direction ─► call ── done ──► the number of bytes
+//!                                     ▲                  │
+//!                                     └──── would block, interrupted       (the loop is `socket::transfer`)
 //!   All { transfer }:  Transfer, then what is left, until nothing is
 //! ```
 //!
 //! Nothing is kept between two calls but what is left to move: dropping one takes its task off the list of waiters, no more.
 
 use std::future::Future;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut, Read};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use egret_executor::io::{Direction, Ready, Registration};
+use egret_reactor::Events;
 use socket2::SockRef;
 
-use crate::socket::{self, settle};
+use crate::socket;
+
+/// The most buffers that one `sendmsg(2)` or `recvmsg(2)` takes; more are `EMSGSIZE`. The kernel's `UIO_MAXIOV`.
+const MAX_BUFFERS: usize = 1024;
 
 /// One system call that moves bytes, and the bytes.
 pub(crate) trait Call: Unpin {
@@ -46,13 +51,26 @@ pub(crate) trait Divisible: Call {
 /// `recv(2)` into a buffer.
 pub(crate) struct Receive<'b>(pub(crate) &'b mut [u8]);
 /// `recvmsg(2)` into at most as many buffers as it takes.
-pub(crate) struct ReceiveVectored<'b, 'c>(pub(crate) &'b mut [IoSliceMut<'c>]);
+pub(crate) struct ReceiveVectored<'b, 'c>(&'b mut [IoSliceMut<'c>]);
 /// `recv(2)` that leaves the data where it is.
 pub(crate) struct Peek<'b>(pub(crate) &'b mut [u8]);
-/// `send(2)`.
-pub(crate) struct Send<'b>(pub(crate) &'b [u8]);
-/// `sendmsg(2)` of at most as many buffers as it takes.
-pub(crate) struct SendVectored<'b, 'c>(pub(crate) &'b [IoSlice<'c>]);
+/// `send(2)`. `MSG_NOSIGNAL`: a peer that has gone is an error of this call, not a SIGPIPE for the process.
+pub(crate) struct Transmit<'b>(pub(crate) &'b [u8]);
+/// `sendmsg(2)` of at most as many buffers as it takes; no signal, as [`Transmit`].
+pub(crate) struct TransmitVectored<'b, 'c>(&'b [IoSlice<'c>]);
+
+impl<'b, 'c> ReceiveVectored<'b, 'c> {
+    pub(crate) fn new(buffers: &'b mut [IoSliceMut<'c>]) -> Self {
+        let count = buffers.len().min(MAX_BUFFERS);
+        Self(&mut buffers[..count])
+    }
+}
+
+impl<'b, 'c> TransmitVectored<'b, 'c> {
+    pub(crate) fn new(data: &'b [IoSlice<'c>]) -> Self {
+        Self(&data[..data.len().min(MAX_BUFFERS)])
+    }
+}
 
 impl Call for Receive<'_> {
     const DIRECTION: Direction = Direction::Read;
@@ -62,7 +80,7 @@ impl Call for Receive<'_> {
     }
 
     fn call(&mut self, socket: &SockRef<'_>) -> io::Result<usize> {
-        socket::receive(socket, self.0)
+        (&mut &**socket).read(self.0)
     }
 }
 
@@ -84,7 +102,7 @@ impl Call for ReceiveVectored<'_, '_> {
     }
 
     fn call(&mut self, socket: &SockRef<'_>) -> io::Result<usize> {
-        socket::receive_vectored(socket, self.0)
+        (&mut &**socket).read_vectored(self.0)
     }
 }
 
@@ -97,11 +115,14 @@ impl Call for Peek<'_> {
     }
 
     fn call(&mut self, socket: &SockRef<'_>) -> io::Result<usize> {
-        socket::peek(socket, self.0)
+        // SAFETY: `MaybeUninit<u8>` has the layout of `u8`, and recv(2), which is all that happens to the slice, writes only
+        // bytes into it, so that it is as initialised afterwards as it was before.
+        let buffer = unsafe { &mut *(std::ptr::from_mut(self.0) as *mut [MaybeUninit<u8>]) };
+        socket.peek(buffer)
     }
 }
 
-impl Call for Send<'_> {
+impl Call for Transmit<'_> {
     const DIRECTION: Direction = Direction::Write;
 
     fn wanted(&self) -> usize {
@@ -109,11 +130,11 @@ impl Call for Send<'_> {
     }
 
     fn call(&mut self, socket: &SockRef<'_>) -> io::Result<usize> {
-        socket::send(socket, self.0)
+        socket.send_with_flags(self.0, libc::MSG_NOSIGNAL)
     }
 }
 
-impl Divisible for Send<'_> {
+impl Divisible for Transmit<'_> {
     fn advance(&mut self, moved: usize) {
         self.0 = &self.0[moved..];
     }
@@ -123,7 +144,7 @@ impl Divisible for Send<'_> {
     }
 }
 
-impl Call for SendVectored<'_, '_> {
+impl Call for TransmitVectored<'_, '_> {
     const DIRECTION: Direction = Direction::Write;
 
     fn wanted(&self) -> usize {
@@ -131,7 +152,7 @@ impl Call for SendVectored<'_, '_> {
     }
 
     fn call(&mut self, socket: &SockRef<'_>) -> io::Result<usize> {
-        socket::send_vectored(socket, self.0)
+        socket.send_vectored_with_flags(self.0, libc::MSG_NOSIGNAL)
     }
 }
 
@@ -144,7 +165,11 @@ pub(crate) struct Transfer<'a, C> {
 
 impl<'a, C: Call> Transfer<'a, C> {
     pub(crate) fn new(registration: &'a Registration, call: C) -> Self {
-        Self { wait: registration.ready(socket::events(C::DIRECTION)), call }
+        let events = match C::DIRECTION {
+            Direction::Read => Events::IN,
+            Direction::Write => Events::OUT,
+        };
+        Self { wait: registration.ready(events), call }
     }
 }
 
@@ -154,18 +179,7 @@ impl<C: Call> Future for Transfer<'_, C> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { wait, call } = self.get_mut();
-        let wanted = call.wanted();
-        if wanted == 0 {
-            return Poll::Ready(Ok(0));
-        }
-        loop {
-            let seen = ready!(Pin::new(&mut *wait).poll(cx))?;
-            let registration = wait.registration();
-            let outcome = call.call(&SockRef::from(registration));
-            if let Some(outcome) = settle(registration, seen, C::DIRECTION, wanted, outcome) {
-                return Poll::Ready(outcome);
-            }
-        }
+        socket::transfer(wait.registration(), call, || Pin::new(&mut *wait).poll(cx))
     }
 }
 
@@ -208,7 +222,7 @@ mod tests {
     #[test]
     fn they_are_as_small_as_is_said() {
         assert_eq!(size_of::<Transfer<'_, Receive<'_>>>(), 40);
-        assert_eq!(size_of::<All<'_, Send<'_>>>(), 40);
+        assert_eq!(size_of::<All<'_, Transmit<'_>>>(), 40);
         assert_eq!(size_of::<Wait<'_>>(), 24);
     }
 }

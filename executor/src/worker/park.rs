@@ -7,10 +7,10 @@
 //!         look at the reactor, deliver: with what the round has found ◄───── somebody is late ───────────────────────────┘
 //! ```
 //!
-//! A worker reads the clock for the others' sake before it waits (when it has time), every 61 polls, and after the alarm; if a round is due and nobody else
-//! has taken it, it looks who hasn't come by (see `stall`). What a round does at once is to visit the lanes of those who are late: their
-//! events are there at this worker's next look at the reactor. The rest (their timers, and their tasks if they are blocked) is done by
-//! the delivery after that look.
+//! A worker reads the clock for the others' sake before it waits (when it has time), every 61 polls, and after the alarm; if a round is
+//! due and nobody else has taken it, it looks who hasn't come by (see `stall`). What a round does at once is to visit the lanes of
+//! those who are late: their events are there at this worker's next look at the reactor. The rest (their timers, and their tasks if
+//! they are blocked) is done by the delivery after that look.
 
 use std::{
     io,

@@ -176,7 +176,7 @@ macro_rules! reading_half {
                 cx: &mut Context<'_>,
                 buffer: &mut [u8],
             ) -> Poll<io::Result<usize>> {
-                self.stream.socket().poll_read(cx, buffer)
+                self.stream.socket().poll_transfer(cx, $crate::transfer::Receive(buffer))
             }
 
             fn poll_read_vectored(
@@ -184,7 +184,7 @@ macro_rules! reading_half {
                 cx: &mut Context<'_>,
                 buffers: &mut [IoSliceMut<'_>],
             ) -> Poll<io::Result<usize>> {
-                self.stream.socket().poll_read_vectored(cx, buffers)
+                self.stream.socket().poll_transfer(cx, $crate::transfer::ReceiveVectored::new(buffers))
             }
         }
 
@@ -311,7 +311,7 @@ macro_rules! writing_half {
                 cx: &mut Context<'_>,
                 data: &[u8],
             ) -> Poll<io::Result<usize>> {
-                self.stream.socket().poll_write(cx, data)
+                self.stream.socket().poll_transfer(cx, $crate::transfer::Transmit(data))
             }
 
             fn poll_write_vectored(
@@ -319,7 +319,7 @@ macro_rules! writing_half {
                 cx: &mut Context<'_>,
                 data: &[IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
-                self.stream.socket().poll_write_vectored(cx, data)
+                self.stream.socket().poll_transfer(cx, $crate::transfer::TransmitVectored::new(data))
             }
 
             fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

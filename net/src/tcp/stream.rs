@@ -14,7 +14,7 @@ use super::split::{ReadHalf, WriteHalf};
 use super::split_owned::{OwnedReadHalf, OwnedWriteHalf, into_split};
 use crate::addr::{self, ToSocketAddrs};
 use crate::socket::Socket;
-use crate::transfer::Wait;
+use crate::transfer::{Peek, Receive, ReceiveVectored, Transmit, TransmitVectored, Wait};
 use crate::{Interest, Ready};
 
 /// A TCP connection.
@@ -148,7 +148,7 @@ impl TcpStream {
     ///
     /// Cancel safe: bytes are taken from the kernel only in the very poll that returns them.
     pub fn read(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send {
-        self.socket.read(buffer)
+        self.socket.transfer(Receive(buffer))
     }
 
     /// [`read`](Self::read) into several buffers, one after the other, in one system call.
@@ -164,7 +164,7 @@ impl TcpStream {
         &self,
         buffers: &mut [IoSliceMut<'_>],
     ) -> impl Future<Output = io::Result<usize>> + Send {
-        self.socket.read_vectored(buffers)
+        self.socket.transfer(ReceiveVectored::new(buffers))
     }
 
     /// Reads until `buffer` is full.
@@ -190,7 +190,7 @@ impl TcpStream {
     ///
     /// Cancel safe: nothing is taken.
     pub fn peek(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send {
-        self.socket.peek(buffer)
+        self.socket.transfer(Peek(buffer))
     }
 
     /// [`peek`](Self::peek) for hand-written futures.
@@ -199,7 +199,7 @@ impl TcpStream {
     ///
     /// As [`read`](Self::read).
     pub fn poll_peek(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.socket.poll_peek(cx, buffer)
+        self.socket.poll_transfer(cx, Peek(buffer))
     }
 
     /// Writes as much of `data` as the kernel takes and says how much that was; waits if it takes nothing. 0 only for empty `data`.
@@ -212,7 +212,7 @@ impl TcpStream {
     ///
     /// Cancel safe: bytes go to the kernel only in the very poll that returns their number.
     pub fn write(&self, data: &[u8]) -> impl Future<Output = io::Result<usize>> + Send {
-        self.socket.write(data)
+        self.socket.transfer(Transmit(data))
     }
 
     /// [`write`](Self::write) from several buffers, one after the other, in one system call (of more than 1024 the first 1024).
@@ -225,7 +225,7 @@ impl TcpStream {
     ///
     /// Cancel safe, as [`write`](Self::write).
     pub fn write_vectored(&self, data: &[IoSlice<'_>]) -> impl Future<Output = io::Result<usize>> + Send {
-        self.socket.write_vectored(data)
+        self.socket.transfer(TransmitVectored::new(data))
     }
 
     /// Writes all of `data`.
@@ -333,7 +333,7 @@ impl TcpStream {
     ///
     /// `WouldBlock` if there is nothing to read now; otherwise as [`read`](Self::read).
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.try_read(buffer)
+        self.socket.try_transfer(Receive(buffer))
     }
 
     /// [`read_vectored`](Self::read_vectored) without waiting.
@@ -342,7 +342,7 @@ impl TcpStream {
     ///
     /// As [`try_read`](Self::try_read).
     pub fn try_read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.socket.try_read_vectored(buffers)
+        self.socket.try_transfer(ReceiveVectored::new(buffers))
     }
 
     /// [`write`](Self::write) without waiting.
@@ -351,7 +351,7 @@ impl TcpStream {
     ///
     /// `WouldBlock` if the kernel takes nothing now; otherwise as [`write`](Self::write).
     pub fn try_write(&self, data: &[u8]) -> io::Result<usize> {
-        self.socket.try_write(data)
+        self.socket.try_transfer(Transmit(data))
     }
 
     /// [`write_vectored`](Self::write_vectored) without waiting.
@@ -360,7 +360,7 @@ impl TcpStream {
     ///
     /// As [`try_write`](Self::try_write).
     pub fn try_write_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.socket.try_write_vectored(data)
+        self.socket.try_transfer(TransmitVectored::new(data))
     }
 
     /// Runs `call`, a nonblocking operation on this socket's descriptor, if a direction in `interest` is known to be ready. Its `WouldBlock`

@@ -10,10 +10,11 @@ use std::task::{Context, Poll};
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::stream::TcpStream;
+use crate::transfer::{Receive, ReceiveVectored, Transmit, TransmitVectored};
 
 impl AsyncRead for &TcpStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.socket().poll_read(cx, buffer)
+        self.socket().poll_transfer(cx, Receive(buffer))
     }
 
     fn poll_read_vectored(
@@ -21,13 +22,13 @@ impl AsyncRead for &TcpStream {
         cx: &mut Context<'_>,
         buffers: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.socket().poll_read_vectored(cx, buffers)
+        self.socket().poll_transfer(cx, ReceiveVectored::new(buffers))
     }
 }
 
 impl AsyncWrite for &TcpStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.socket().poll_write(cx, data)
+        self.socket().poll_transfer(cx, Transmit(data))
     }
 
     fn poll_write_vectored(
@@ -35,7 +36,7 @@ impl AsyncWrite for &TcpStream {
         cx: &mut Context<'_>,
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.socket().poll_write_vectored(cx, data)
+        self.socket().poll_transfer(cx, TransmitVectored::new(data))
     }
 
     /// Nothing to do: there is no buffer but the kernel's.
