@@ -53,10 +53,17 @@ fn arm(timers: &Timers, now: Instant) -> (Arc<Block>, Index) {
     (block, index)
 }
 
-/// A future that moved to another task sets that task's waker while the timer fires: woken, or told that it fired.
-#[test]
-fn fire_against_a_change_of_the_waker() {
-    loom::model(|| {
+/// A timer that is armed, and a thread that finds it due.
+struct Firing {
+    now: Instant,
+    timers: Timers,
+    block: Arc<Block>,
+    index: Index,
+    worker: thread::JoinHandle<()>,
+}
+
+impl Firing {
+    fn new() -> Self {
         let now = *NOW;
         let timers = Timers::starting(now.into());
         let (block, index) = arm(&timers, now);
@@ -64,6 +71,15 @@ fn fire_against_a_change_of_the_waker() {
             let timers = timers.clone();
             thread::spawn(move || timers.fire(now + 2 * SECOND))
         };
+        Self { now, timers, block, index, worker }
+    }
+}
+
+/// A future that moved to another task sets that task's waker while the timer fires: woken, or told that it fired.
+#[test]
+fn fire_against_a_change_of_the_waker() {
+    loom::model(|| {
+        let Firing { now, timers, block, index, worker } = Firing::new();
         block_on(poll_fn(|cx| match block.poll(&index, (now + SECOND).into(), cx.waker()) {
             Polled::Waits => Poll::Pending,
             Polled::Elapsed => Poll::Ready(()),
@@ -78,13 +94,7 @@ fn fire_against_a_change_of_the_waker() {
 #[test]
 fn fire_against_reset() {
     loom::model(|| {
-        let now = *NOW;
-        let timers = Timers::starting(now.into());
-        let (block, index) = arm(&timers, now);
-        let worker = {
-            let timers = timers.clone();
-            thread::spawn(move || timers.fire(now + 2 * SECOND))
-        };
+        let Firing { now, timers, block, index, worker } = Firing::new();
         let later = (now + 9 * SECOND).into();
         let armed = block.reset(&index, later).is_some();
         worker.join().unwrap();
@@ -101,13 +111,7 @@ fn fire_against_reset() {
 #[test]
 fn fire_against_put_off() {
     loom::model(|| {
-        let now = *NOW;
-        let timers = Timers::starting(now.into());
-        let (block, index) = arm(&timers, now);
-        let worker = {
-            let timers = timers.clone();
-            thread::spawn(move || timers.fire(now + 2 * SECOND))
-        };
+        let Firing { now, timers, block, index, worker } = Firing::new();
         let later = Moment::from(now + 9 * SECOND);
         block.put_off(&index, later.tick_not_before());
         let polled = block.poll(&index, later, Waker::noop());
@@ -132,13 +136,7 @@ fn fire_against_put_off() {
 #[test]
 fn fire_against_cancel_and_a_successor() {
     loom::model(|| {
-        let now = *NOW;
-        let timers = Timers::starting(now.into());
-        let (block, index) = arm(&timers, now);
-        let worker = {
-            let timers = timers.clone();
-            thread::spawn(move || timers.fire(now + 2 * SECOND))
-        };
+        let Firing { now, timers, block, index, worker } = Firing::new();
         block.cancel(&index);
         let later = (now + 9 * SECOND).into();
         let (block, index, _) = timers.insert(now.into(), later, Waker::noop().clone()).unwrap();
