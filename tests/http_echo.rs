@@ -411,7 +411,7 @@ fn an_occupied_port_is_an_error_that_names_it() {
 #[ignore = "the program itself, for the tests that interrupt it"]
 fn program() {
     let Ok(arguments) = std::env::var(support::ARGUMENTS) else { return };
-    let _watchdog = Watchdog::new(PATIENCE * 2);
+    let _watchdog = Watchdog::start();
     let code = example::run(arguments.split(' ').map(str::to_owned));
     assert_eq!(code, std::process::ExitCode::SUCCESS);
 }

@@ -14,7 +14,7 @@ mod without_uring;
 use std::process::ExitCode;
 
 use egret::reactor::{FeedChoice, Lanes};
-use support::{Client, PATIENCE, Program, Watchdog};
+use support::{Client, Program, Watchdog};
 
 /// Many kept-alive connections, several requests each; every answer is looked at.
 fn serves(program: &Program) {
@@ -98,7 +98,7 @@ fn refuses_both() {
 #[ignore = "the program itself, for the tests that start it"]
 fn program() {
     let Ok(arguments) = std::env::var(support::ARGUMENTS) else { return };
-    let _watchdog = Watchdog::new(PATIENCE * 2);
+    let _watchdog = Watchdog::start();
     let code = example::run(arguments.split(' ').map(str::to_owned));
     assert_eq!(code, ExitCode::SUCCESS);
 }

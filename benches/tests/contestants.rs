@@ -1,9 +1,13 @@
 //! Every contestant answers, and all of them the same bytes: otherwise a comparison would compare different work.
 
+#[path = "../../tests/support/watchdog.rs"]
+mod watchdog;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
+use watchdog::Watchdog;
 
 const CONTESTANTS: [&str; 6] = ["egret", "egret-off", "tokio", "smol", "monoio", "epoll"];
 
@@ -16,9 +20,11 @@ struct Server {
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
     addr: SocketAddr,
+    _watchdog: Watchdog,
 }
 
 impl Server {
+    #[track_caller]
     fn start(who: &str, job: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_compare"))
             .args(["serve", who, "--workers", "2", "--job", job])
@@ -29,7 +35,8 @@ impl Server {
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stdin = child.stdin.take();
         // Made before the port is looked at, so that a failure there ends the process.
-        let mut server = Server { child, stdin, stdout, addr: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let addr = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Server { child, stdin, stdout, addr, _watchdog: Watchdog::start() };
         let port = server.line();
         server.addr.set_port(port.parse().unwrap_or_else(|_| panic!("{who} printed no port: {port:?}")));
         server
@@ -222,6 +229,7 @@ fn a_server_ends_when_its_stdin_closes() {
 
 #[test]
 fn a_wrong_command_line_is_refused() {
+    let _watchdog = Watchdog::start();
     for line in
         [["serve", "mio"], ["http", "--only"], ["http", "--secs=3"], ["stall", "--x"], ["memory", "--secs"]]
     {

@@ -1,8 +1,13 @@
 //! `compare work`, the process that does one job of an in-process contest: what it prints, and how it ends.
 
+#[path = "../../tests/support/watchdog.rs"]
+mod watchdog;
+
 use std::process::{Command, Output};
+use watchdog::Watchdog;
 
 fn work(who: &str, job: &str, count: usize) -> Output {
+    let _watchdog = Watchdog::start();
     let mut command = Command::new(env!("CARGO_BIN_EXE_compare"));
     command.args(["work", who, job, "--workers", "2", "--millis", "1", "--count", &count.to_string()]);
     command.output().expect("compare starts")

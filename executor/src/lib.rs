@@ -67,6 +67,9 @@ mod shared;
 mod stall;
 #[cfg(not(egret_loom))]
 pub mod time;
+#[cfg(all(test, not(egret_loom)))]
+#[path = "../../tests/support/watchdog.rs"]
+mod watchdog;
 #[cfg(not(egret_loom))]
 mod worker;
 

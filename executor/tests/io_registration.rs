@@ -1,7 +1,8 @@
 //! Registrations of real sockets in a real runtime. `EGRET_FEED` chooses the feed.
 
+mod support;
+
 use egret_executor::{
-    Builder, Runtime,
     io::{Direction, Registration},
     task::yield_now,
     time::{sleep, timeout},
@@ -20,6 +21,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use support::Watched;
 
 const MS: Duration = Duration::from_millis(1);
 /// For what has to happen: generous, the machines that run this are shared.
@@ -27,8 +29,8 @@ const SOON: Duration = Duration::from_secs(10);
 /// For what must not happen.
 const A_WHILE: Duration = Duration::from_millis(30);
 
-fn runtime() -> Runtime {
-    Builder::new_multi_thread().worker_threads(2).build().unwrap()
+fn runtime() -> Watched {
+    support::runtime(2)
 }
 
 /// A registered socket, a second descriptor of it to do the I/O on, and its blocking peer.
@@ -507,7 +509,7 @@ fn sockets_come_and_go() {
 /// A socket that always has data must not keep its worker from its other tasks.
 #[test]
 fn a_busy_socket_yields() {
-    let runtime = Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let runtime = support::runtime(1);
     let pair = runtime.block_on(async { pair() });
     (&pair.far).write_all(b"x").unwrap();
     let stop = Arc::new(AtomicUsize::new(0));

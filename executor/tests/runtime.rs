@@ -15,7 +15,7 @@ use egret_executor::{
     spawn,
     task::{Id, YieldNow, yield_now},
 };
-use support::{LONG, bounded, eventually, runtime};
+use support::{LONG, Watched, bounded, eventually, runtime};
 
 #[test]
 fn what_may_cross_threads() {
@@ -53,12 +53,8 @@ fn the_builder_refuses_nonsense() {
 
 #[test]
 fn the_builder_names_threads_and_tells_the_feed() {
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("fisher")
-        .feed(FeedChoice::Auto)
-        .build()
-        .unwrap();
+    let builder = Builder::new_multi_thread().worker_threads(2).thread_name("fisher").feed(FeedChoice::Auto);
+    let runtime = Watched::new(builder);
     assert_eq!(runtime.workers(), 2);
     assert_eq!(runtime.feed(), runtime.metrics().feed);
     let _reason: Option<&str> = runtime.feed_fallback();

@@ -27,7 +27,7 @@ use egret_executor::{
     time::sleep,
 };
 use egret_reactor::Events;
-use support::{Blocker, Gate, LONG, eventually, runtime};
+use support::{Blocker, Gate, LONG, Watched, eventually, runtime};
 
 /// For what has to happen while a worker is blocked.
 const SOON: Duration = Duration::from_secs(10);
@@ -52,7 +52,7 @@ enum Others {
 
 /// A runtime of two workers, one of which is put out of the way until the scene is set.
 struct Scene {
-    runtime: Runtime,
+    runtime: Watched,
     aside: Option<Blocker>,
     yields: Arc<AtomicBool>,
     busy: Arc<AtomicBool>,
@@ -189,6 +189,20 @@ fn ask_one_that_waits(far: &mut UnixStream, blocks: &AtomicUsize) -> Instant {
     begin
 }
 
+/// Half of thirty answers come within 20 ms. A machine that is busy elsewhere may need several tries.
+fn answers_come_soon(mut ask: impl FnMut() -> Duration) {
+    let end = Instant::now() + LONG / 2;
+    loop {
+        let mut times: Vec<Duration> = (0..30).map(|_| ask()).collect();
+        times.sort_unstable();
+        println!("  median {:?}, worst {:?}", times[times.len() / 2], times[times.len() - 1]);
+        if times[times.len() / 2] < Duration::from_millis(20) {
+            return;
+        }
+        assert!(Instant::now() < end, "{times:?}");
+    }
+}
+
 #[test]
 fn a_socket_in_the_lane_of_a_blocked_worker_is_served() {
     everywhere(|how, others| {
@@ -205,16 +219,11 @@ fn a_socket_in_the_lane_of_a_blocked_worker_is_served() {
         let armed_by = threads.recv_timeout(LONG).unwrap();
         let stalled = scene.stall(how, others, || {});
         assert_eq!(stalled.worker, armed_by);
-        let mut times: Vec<Duration> = (0..30)
-            .map(|_| {
-                let begin = ask_one_that_waits(&mut far, &blocks);
-                assert_ne!(threads.recv_timeout(LONG).unwrap(), stalled.worker);
-                begin.elapsed()
-            })
-            .collect();
-        times.sort_unstable();
-        println!("  median {:?}, worst {:?}", times[times.len() / 2], times[times.len() - 1]);
-        assert!(times[times.len() / 2] < Duration::from_millis(20), "{times:?}");
+        answers_come_soon(|| {
+            let begin = ask_one_that_waits(&mut far, &blocks);
+            assert_ne!(threads.recv_timeout(LONG).unwrap(), stalled.worker);
+            begin.elapsed()
+        });
     });
 }
 
@@ -260,12 +269,9 @@ fn a_worker_with_events_of_its_own_serves_a_blocked_one() {
             };
             drop(scene.runtime.spawn(task));
             let over = over;
-            let mut times: Vec<Duration> =
-                (0..30).map(|_| ask_one_that_waits(&mut far, &blocks).elapsed()).collect();
+            println!("{how:?}");
+            answers_come_soon(|| ask_one_that_waits(&mut far, &blocks).elapsed());
             drop(over);
-            times.sort_unstable();
-            println!("{how:?}: median {:?}, worst {:?}", times[times.len() / 2], times[times.len() - 1]);
-            assert!(times[times.len() / 2] < Duration::from_millis(20), "{times:?}");
         });
         drop(stalled);
     }
@@ -485,10 +491,10 @@ fn a_blocked_worker_is_counted_as_served() {
 
 #[test]
 fn the_watch_can_be_turned_off_and_slowed_down() {
-    let off = Builder::new_multi_thread().worker_threads(2).stall_watch(None).build().unwrap();
-    let slow = Builder::new_multi_thread().worker_threads(2).stall_watch(Some(LONG)).build().unwrap();
+    let off = Watched::new(Builder::new_multi_thread().worker_threads(2).stall_watch(None));
+    let slow = Watched::new(Builder::new_multi_thread().worker_threads(2).stall_watch(Some(LONG)));
     let on = runtime(2);
-    let blockers = [&off, &slow, &on].map(Blocker::occupy);
+    let blockers = [&off, &slow, &on].map(|runtime| Blocker::occupy(runtime));
     eventually("three rounds are made", || spent(&on).0 >= 3);
     assert_eq!((spent(&off).0, spent(&off).2), (0, 0));
     // The first one is due when the runtime starts.
@@ -499,8 +505,7 @@ fn the_watch_can_be_turned_off_and_slowed_down() {
 #[test]
 fn any_interval_will_do() {
     for interval in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
-        let runtime =
-            Builder::new_multi_thread().worker_threads(2).stall_watch(Some(interval)).build().unwrap();
+        let runtime = Watched::new(Builder::new_multi_thread().worker_threads(2).stall_watch(Some(interval)));
         let _blocker = Blocker::occupy(&runtime);
         let (runs, ran) = mpsc::channel();
         drop(runtime.spawn(async move {
@@ -533,8 +538,7 @@ fn a_runtime_ends_while_a_worker_is_blocked() {
 fn a_runtime_ends_whatever_the_interval() {
     for round in 0..200u64 {
         let interval = [Duration::MAX, Duration::from_millis(1), LONG, Duration::ZERO][round as usize % 4];
-        let runtime =
-            Builder::new_multi_thread().worker_threads(2).stall_watch(Some(interval)).build().unwrap();
+        let runtime = Watched::new(Builder::new_multi_thread().worker_threads(2).stall_watch(Some(interval)));
         let (ended, has_ended) = mpsc::channel();
         for _ in 0..4 {
             drop(runtime.spawn(async move {

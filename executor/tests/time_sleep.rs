@@ -1,7 +1,9 @@
 //! Sleeps in a real runtime.
 
+mod support;
+
 use egret_executor::{
-    Builder, Runtime, spawn,
+    spawn,
     time::{Sleep, sleep, sleep_until, timeout},
 };
 use std::{
@@ -13,19 +15,15 @@ use std::{
         mpsc,
     },
     task::{Context, Poll, Wake, Waker},
-    thread,
     time::{Duration, Instant},
 };
+use support::{eventually, runtime};
 
 const MS: Duration = Duration::from_millis(1);
 /// Generous: the machines that run this are shared.
 const LATE: Duration = Duration::from_secs(2);
 /// Far beyond what any of these tests lasts.
 const HOUR: Duration = Duration::from_secs(3_600);
-
-fn runtime(workers: usize) -> Runtime {
-    Builder::new_multi_thread().worker_threads(workers).build().unwrap()
-}
 
 #[derive(Default)]
 struct Count(AtomicUsize);
@@ -38,15 +36,6 @@ impl Wake for Count {
 
 fn poll_once(sleep: &mut Sleep, waker: &Waker) -> Poll<()> {
     Pin::new(sleep).poll(&mut Context::from_waker(waker))
-}
-
-/// Waits on this thread until `condition`, and fails if it never comes.
-fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(10), "{what} never happened");
-        thread::yield_now();
-    }
 }
 
 #[test]
@@ -71,17 +60,17 @@ fn not_early_and_not_much_later() {
 #[test]
 fn resolution_is_below_a_millisecond() {
     let runtime = runtime(1);
-    // The best of many, for a busy machine spoils some.
+    // A busy machine spoils many, but not all.
     let best = runtime.block_on(async {
-        let mut best = Duration::MAX;
-        for _ in 0..200 {
+        let (begin, mut best) = (Instant::now(), Duration::MAX);
+        while best >= MS && begin.elapsed() < 10 * LATE {
             let start = Instant::now();
             sleep(Duration::from_micros(200)).await;
             best = best.min(start.elapsed());
         }
         best
     });
-    assert!(best < MS, "the best of 200 sleeps of 200 us took {best:?}");
+    assert!(best < MS, "the best of many sleeps of 200 us took {best:?}");
 }
 
 #[test]
@@ -171,7 +160,7 @@ fn reset_earlier_and_later_while_it_waits() {
     let mut earlier = sleep(HOUR);
     assert!(poll_once(&mut earlier, &waker).is_pending());
     earlier.reset(Instant::now() + MS);
-    wait_until("the wake of the sleep that was reset", || count.0.load(Ordering::SeqCst) == 1);
+    eventually("the wake of the sleep that was reset", || count.0.load(Ordering::SeqCst) == 1);
     assert!(earlier.is_elapsed());
     assert!(poll_once(&mut earlier, &waker).is_ready());
 
@@ -179,7 +168,7 @@ fn reset_earlier_and_later_while_it_waits() {
     let mut later = sleep(20 * MS);
     assert!(poll_once(&mut later, &waker).is_pending());
     later.reset(start + 60 * MS);
-    wait_until("the wake of the sleep that was put off", || count.0.load(Ordering::SeqCst) == 2);
+    eventually("the wake of the sleep that was put off", || count.0.load(Ordering::SeqCst) == 2);
     assert!(start.elapsed() >= 60 * MS);
     assert!(poll_once(&mut later, &waker).is_ready());
 }

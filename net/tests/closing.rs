@@ -89,7 +89,7 @@ fn a_stream_dropped_on_a_foreign_thread_sends_fin() {
 
 #[test]
 fn streams_in_tasks_of_a_dropped_runtime_send_fin() {
-    let _watchdog = Watchdog::new(support::PATIENCE * 2);
+    let _watchdog = Watchdog::start();
     let runtime = runtime();
     let mut peers = Vec::new();
     for _ in 0..20 {
@@ -103,7 +103,7 @@ fn streams_in_tasks_of_a_dropped_runtime_send_fin() {
 
 #[test]
 fn a_stream_outlives_its_runtime_as_an_error_and_closes_when_dropped() {
-    let _watchdog = Watchdog::new(support::PATIENCE * 2);
+    let _watchdog = Watchdog::start();
     for armed in [false, true] {
         let runtime = runtime();
         let (ours, mut theirs) = runtime.block_on(async {
@@ -213,7 +213,7 @@ fn a_port_is_free_when_its_listeners_drop_returns() {
 
 #[test]
 fn a_listener_dropped_after_its_runtime_frees_the_port() {
-    let _watchdog = Watchdog::new(support::PATIENCE * 2);
+    let _watchdog = Watchdog::start();
     let runtime = runtime();
     let listener = runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -77,6 +77,9 @@ mod sync;
 #[cfg(not(egret_loom))]
 mod timer;
 mod wait_queue;
+#[cfg(all(test, not(egret_loom)))]
+#[path = "../../tests/support/watchdog.rs"]
+mod watchdog;
 
 #[cfg(not(egret_loom))]
 pub use alarm::Alarm;

@@ -27,6 +27,9 @@ mod shrink;
 #[path = "../examples/differential/world.rs"]
 mod world;
 
+#[path = "../../tests/support/watchdog.rs"]
+mod watchdog;
+
 use egret_reactor::{Event, Eventpoll, Events, Fd, FeedChoice};
 use run::Counts;
 use script::{Op, Script};
@@ -35,6 +38,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
+use watchdog::Watchdog;
 
 fn campaign(feed: FeedChoice, ops: u64) {
     let setting = match run::setting(feed) {
@@ -187,6 +191,7 @@ fn shrinking_finds_the_two_lines_that_matter() {
 /// threads that pass through the kernel).
 #[test]
 fn a_look_sees_what_another_thread_did_before() {
+    let _watchdog = Watchdog::start();
     for feed in [FeedChoice::Uring, FeedChoice::Aio, FeedChoice::Poll] {
         let Ok(setting) = run::setting(feed) else { continue };
         let poll = Eventpoll::with_lanes(&setting.lanes);

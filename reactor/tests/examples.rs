@@ -8,6 +8,8 @@ mod event_loop;
 #[path = "../examples/exclusive_accept.rs"]
 #[allow(dead_code, reason = "its `main` is not used here")]
 mod exclusive_accept;
+#[path = "../../tests/support/watchdog.rs"]
+mod watchdog;
 
 use event_loop::Server;
 use std::io::{self, Read, Write};
@@ -15,6 +17,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
+use watchdog::Watchdog;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -23,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The server is made in its own thread: with io_uring, what a thread has armed may end its blocking calls that have a timeout
 /// with `EINTR`, and the clients make such calls.
 fn with_server(clients: impl FnOnce(SocketAddr)) {
+    let _watchdog = Watchdog::start();
     let (started, start) = mpsc::channel();
     let server = thread::spawn(move || {
         let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
@@ -121,6 +125,14 @@ fn event_loop_survives_resets() {
     });
 }
 
+struct ShutDown<'a>(&'a TcpStream);
+
+impl Drop for ShutDown<'_> {
+    fn drop(&mut self) {
+        self.0.shutdown(Shutdown::Both).unwrap();
+    }
+}
+
 /// One that never stops sending, and the others beside it.
 #[test]
 fn event_loop_serves_others_beside_a_greedy_one() {
@@ -134,16 +146,18 @@ fn event_loop_serves_others_beside_a_greedy_one() {
                 while writer.write_all(&chunk).is_ok() {}
             });
             scope.spawn(move || io::copy(&mut reader, &mut io::sink()));
+            // Also when an assertion fails: the scope waits for both.
+            let _end = ShutDown(&greedy);
             for seed in 0..50 {
                 echoes(&mut connect(address), &payload(seed, 1_000));
             }
-            greedy.shutdown(Shutdown::Both).unwrap();
         });
     });
 }
 
 #[test]
 fn exclusive_accept_takes_each_connection_once() {
+    let _watchdog = Watchdog::start();
     for threads in [1, 4] {
         let shares = exclusive_accept::run(threads, 200).unwrap();
         assert_eq!(shares.len(), threads);

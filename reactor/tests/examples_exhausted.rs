@@ -5,6 +5,8 @@
 #[path = "../examples/event_loop.rs"]
 #[allow(dead_code, reason = "its `main` is not used here")]
 mod event_loop;
+#[path = "../../tests/support/watchdog.rs"]
+mod watchdog;
 
 use event_loop::Server;
 use std::fs::File;
@@ -14,10 +16,12 @@ use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+use watchdog::Watchdog;
 
 /// The server waits for a descriptor, at rest, and goes on when a connection ends and when somebody else's is closed.
 #[test]
 fn event_loop_rests_without_descriptors() {
+    let _watchdog = Watchdog::start();
     let (started, start) = mpsc::channel();
     // Made in its own thread: with io_uring, what this one armed could end its reads, which have a timeout, with `EINTR`.
     let server = thread::spawn(move || {

@@ -2,6 +2,8 @@
 #![cfg(not(egret_loom))]
 
 mod feeds_support;
+#[path = "../../tests/support/watchdog.rs"]
+mod watchdog;
 
 use egret_reactor::{CachedFd, Event, Eventpoll, Events, Fd, FeedKind};
 use feeds_support::{NOW, PATIENCE, feeds, pair, tcp_pair, wait};
@@ -10,6 +12,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use watchdog::Watchdog;
 
 fn events_of(events: &[Event]) -> Vec<(u64, Events)> {
     events.iter().map(|event| (event.data, event.events)).collect()
@@ -17,6 +20,7 @@ fn events_of(events: &[Event]) -> Vec<(u64, Events)> {
 
 #[test]
 fn a_level_is_told_until_it_falls() {
+    let _watchdog = Watchdog::start();
     for lanes in feeds() {
         let poll = Eventpoll::with_lanes(&lanes);
         let (mut near, far) = pair();
@@ -36,6 +40,7 @@ fn a_level_is_told_until_it_falls() {
 
 #[test]
 fn an_edge_is_told_once_and_again_after_a_drain() {
+    let _watchdog = Watchdog::start();
     for lanes in feeds() {
         let poll = Eventpoll::with_lanes(&lanes);
         let (mut near, far) = pair();
@@ -74,6 +79,7 @@ fn a_drain_between_two_looks_loses_no_edge() {
 
 #[test]
 fn every_arrival_is_an_edge_on_uring() {
+    let _watchdog = Watchdog::start();
     for lanes in feeds().into_iter().filter(|lanes| lanes.feed() == FeedKind::Uring) {
         let poll = Eventpoll::with_lanes(&lanes);
         let (mut near, far) = pair();
@@ -89,6 +95,7 @@ fn every_arrival_is_an_edge_on_uring() {
 
 #[test]
 fn one_shot_is_silent_until_modified() {
+    let _watchdog = Watchdog::start();
     for lanes in feeds() {
         let poll = Eventpoll::with_lanes(&lanes);
         let (mut near, far) = pair();
@@ -107,6 +114,7 @@ fn one_shot_is_silent_until_modified() {
 
 #[test]
 fn modify_widens_and_narrows_what_is_heard() {
+    let _watchdog = Watchdog::start();
     for lanes in feeds() {
         let poll = Eventpoll::with_lanes(&lanes);
         let (mut near, far) = pair();
@@ -152,6 +160,7 @@ fn the_ends_of_a_stream_are_told_apart() {
 
 #[test]
 fn two_interests_on_one_descriptor_with_different_masks() {
+    let _watchdog = Watchdog::start();
     for lanes in feeds() {
         let poll = Eventpoll::with_lanes(&lanes);
         let (mut near, far) = pair();

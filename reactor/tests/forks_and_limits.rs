@@ -1,12 +1,16 @@
 //! What a forked child does with the lanes it inherited, and feeds that have more arms than there may be descriptors.
 #![cfg(not(egret_loom))]
 
+#[path = "../../tests/support/watchdog.rs"]
+mod watchdog;
+
 use egret_reactor::{Event, Eventpoll, Events, Fd, FeedChoice, Lanes};
 use std::io::{Read, Write};
 use std::mem::ManuallyDrop;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use watchdog::Watchdog;
 
 /// Longer than anything here takes on a loaded machine.
 const BOUND: Duration = Duration::from_secs(20);
@@ -15,6 +19,7 @@ const DESCRIPTORS: u64 = 256;
 
 /// The exit status of a child that runs this; 0 if it says true.
 fn in_a_child(run: impl FnOnce() -> bool) -> i32 {
+    let _watchdog = Watchdog::start();
     // SAFETY: the child drops what it inherited, which is what is tested, and leaves without unwinding.
     let child = unsafe { libc::fork() };
     if child == 0 {

@@ -2,6 +2,8 @@
 #![cfg(not(egret_loom))]
 
 mod feeds_support;
+#[path = "../../tests/support/watchdog.rs"]
+mod watchdog;
 
 use egret_reactor::{CachedFd, Counter, Event, Eventpoll, Events, Fd, FeedChoice, Lanes};
 use feeds_support::{NOW, PATIENCE, feeds, pair, tcp_pair, until, wait};
@@ -14,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+use watchdog::Watchdog;
 
 type Order = Box<dyn FnOnce(&Eventpoll) + Send>;
 
@@ -58,7 +61,10 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         self.poll.notify_one();
-        self.thread.take().unwrap().join().unwrap();
+        // A test that has failed may have left it busy.
+        if !thread::panicking() {
+            self.thread.take().unwrap().join().unwrap();
+        }
     }
 }
 
@@ -72,6 +78,7 @@ const ALL: Events = Events::IN.union(Events::OUT).union(Events::PRI).union(Event
 
 #[test]
 fn a_listener_frees_its_port_before_close_now_returns() {
+    let _watchdog = Watchdog::start();
     for lanes in feeds() {
         let poll = Eventpoll::with_lanes(&lanes);
         let worker = Worker::start(&lanes, &poll);
@@ -126,6 +133,7 @@ fn ends(stream: &mut TcpStream) -> bool {
 
 #[test]
 fn a_closed_stream_says_so_to_its_peer() {
+    let _watchdog = Watchdog::start();
     for lanes in feeds() {
         let poll = Eventpoll::with_lanes(&lanes);
         let worker = Worker::start(&lanes, &poll);
@@ -220,6 +228,7 @@ fn arms_outlive_the_thread_that_made_them() {
 
 #[test]
 fn leadership_passes_on_at_every_exit() {
+    let _watchdog = Watchdog::start();
     for lanes in feeds() {
         // Threads outside a pool, each on an instance of its own, share one lane. Whoever leads leaves by timeout, by event
         // or by notification; the others must still hear.
@@ -272,6 +281,7 @@ fn leadership_passes_on_at_every_exit() {
 
 #[test]
 fn a_waiter_in_a_feed_hears_of_sources_without_descriptor() {
+    let _watchdog = Watchdog::start();
     for lanes in feeds() {
         let poll = Eventpoll::with_lanes(&lanes);
         let worker = Worker::start(&lanes, &poll);
@@ -300,6 +310,7 @@ fn a_waiter_in_a_feed_hears_of_sources_without_descriptor() {
 
 #[test]
 fn an_interrupt_ends_the_owners_wait_now_or_next() {
+    let _watchdog = Watchdog::start();
     for lanes in feeds() {
         let poll = Eventpoll::with_lanes(&lanes);
         let lane = lanes.add_lane().unwrap();
@@ -325,6 +336,7 @@ fn an_interrupt_ends_the_owners_wait_now_or_next() {
 
 #[test]
 fn many_descriptors_many_threads_nothing_lost_under_et() {
+    let _watchdog = Watchdog::start();
     for lanes in feeds() {
         let poll = Eventpoll::with_lanes(&lanes);
         let pairs: Vec<_> = (0..40).map(|_| pair()).collect();

@@ -7,6 +7,8 @@
 
 #[allow(dead_code, reason = "another test needs the rest")]
 mod allocations;
+#[path = "../../tests/support/watchdog.rs"]
+mod watchdog;
 
 use allocations::{NEVER, TURNS, WARM_UP, allocations, steady};
 use egret_reactor::{CachedFd, Counter, Event, Eventpoll, Events, Fd, FeedChoice, Lanes, channel};
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
+use watchdog::Watchdog;
 
 fn look(poll: &Eventpoll, events: &mut [Event]) -> usize {
     poll.wait(events, Some(Duration::ZERO)).unwrap()
@@ -160,6 +163,7 @@ fn notifications_and_timeouts() {
 /// Two threads that wake each other, each parked while the other works.
 #[test]
 fn parked_threads() {
+    let _watchdog = Watchdog::start();
     let sides: [(Eventpoll, Arc<Counter>); 2] = std::array::from_fn(|_| {
         let poll = Eventpoll::new().unwrap();
         let counter = Arc::new(Counter::new(0));
@@ -215,6 +219,7 @@ fn pair() -> (UnixStream, UnixStream) {
 
 #[test]
 fn sockets_asked_at_delivery() {
+    let _watchdog = Watchdog::start();
     on_each_feed(|feed, label, lanes| {
         for (trigger, name) in [(Events::empty(), "level"), (Events::ET, "edge")] {
             // Other feeds tell an edge up to 10 ms late if nobody saw the fall before it.
@@ -238,6 +243,7 @@ fn sockets_asked_at_delivery() {
 
 #[test]
 fn one_shot_sockets_armed_again() {
+    let _watchdog = Watchdog::start();
     on_each_feed(|_, label, lanes| {
         let poll = Eventpoll::with_lanes(lanes);
         let (mut near, far) = pair();
@@ -255,6 +261,7 @@ fn one_shot_sockets_armed_again() {
 
 #[test]
 fn sockets_whose_readiness_is_remembered() {
+    let _watchdog = Watchdog::start();
     on_each_feed(|_, label, lanes| {
         let poll = Eventpoll::with_lanes(lanes);
         let (mut near, far) = pair();
@@ -281,6 +288,7 @@ fn sockets_whose_readiness_is_remembered() {
 /// A socket that another thread serves: what is told crosses threads.
 #[test]
 fn a_parked_thread_and_a_socket() {
+    let _watchdog = Watchdog::start();
     on_each_feed(|_, label, lanes| {
         let poll = Eventpoll::with_lanes(lanes);
         let (mut near, far) = pair();

@@ -5,14 +5,18 @@
 
 #[allow(dead_code, reason = "another test needs the rest")]
 mod allocations;
+#[path = "../../tests/support/watchdog.rs"]
+mod watchdog;
 
 use allocations::{NEVER, WARM_UP, allocations_by_all};
 use egret_reactor::{Event, Eventpoll, Events, Timer};
 use std::sync::Arc;
 use std::time::Duration;
+use watchdog::Watchdog;
 
 #[test]
 fn timers() {
+    let _watchdog = Watchdog::start();
     let poll = Eventpoll::new().unwrap();
     let timers: [Arc<Timer>; 4] = std::array::from_fn(|_| Arc::new(Timer::new()));
     for (timer, data) in timers.iter().zip(0..) {

@@ -37,7 +37,7 @@ mod rules_common;
 
 #[cfg(not(egret_loom))]
 mod found {
-    use super::rules_common::{BOUND, Waiting, bounded, instance, waiters};
+    use super::rules_common::{BOUND, Waiting, Watchdog, bounded, instance, until, waiters};
     use egret_reactor::{Event, Eventpoll, Events, Fd, FeedChoice, Lanes, PollTable, Source, WaitQueue};
     use std::collections::BTreeSet;
     use std::io::Write;
@@ -81,14 +81,19 @@ mod found {
             let mut served = Vec::new();
             for lane in [&first, &second] {
                 let _owner = lane.enter();
-                let end = Instant::now() + Duration::from_millis(300);
                 // A set, since feeds that tell levels may tell one again.
                 let mut heard = BTreeSet::new();
-                while Instant::now() < end {
+                let hear = |heard: &mut BTreeSet<u64>| {
                     let mut events = [Event::default(); 16];
                     let count = poll.wait(&mut events, Some(Duration::from_millis(20))).unwrap();
                     heard.extend(events[..count].iter().map(|event| event.data));
+                };
+                let end = Instant::now() + BOUND;
+                while heard.len() < 4 && Instant::now() < end {
+                    hear(&mut heard);
                 }
+                // And of no others.
+                (0..5).for_each(|_| hear(&mut heard));
                 served.push(heard.len());
             }
             assert_eq!(served, [4, 4]);
@@ -101,8 +106,7 @@ mod found {
     #[test]
     fn an_error_is_heard_by_who_was_there_when_a_new_arm_takes_over_speaking() {
         bounded(|| {
-            let mut lost = 0;
-            for _ in 0..40 {
+            for round in 0..40 {
                 let lanes = Lanes::new(FeedChoice::Auto).unwrap();
                 let poll = Eventpoll::with_lanes(&lanes);
                 let (reader, writer) = pipe();
@@ -124,17 +128,16 @@ mod found {
                 drop(reader);
                 poll.add(&writer, 1, Events::IN, 2).unwrap();
                 let mut seen = Vec::new();
-                let end = Instant::now() + Duration::from_millis(100);
+                let end = Instant::now() + BOUND / 2;
                 while Instant::now() < end && !seen.contains(&1) {
                     let mut events = [Event::default(); 8];
                     let n = poll.wait(&mut events, Some(Duration::ZERO)).unwrap();
                     seen.extend(events[..n].iter().map(|event| event.data));
                 }
-                lost += usize::from(!seen.contains(&1));
                 stop.store(true, Ordering::Relaxed);
                 arms.join().unwrap();
+                assert!(seen.contains(&1), "lost in round {round}: {seen:?}");
             }
-            assert_eq!(lost, 0, "of 40");
         });
     }
 
@@ -148,7 +151,7 @@ mod found {
         b.add(&near, 0, Events::IN | Events::EXCLUSIVE, 2).unwrap();
         let _waiting = [Waiting::start(&a, 1), Waiting::start(&b, 1)];
         drop(far);
-        let end = Instant::now() + Duration::from_secs(2);
+        let end = Instant::now() + BOUND;
         while Instant::now() < end && waiters(&a) + waiters(&b) > 0 {
             thread::yield_now();
         }
@@ -172,7 +175,7 @@ mod found {
                     assert_eq!(libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, near.as_raw_fd(), &mut event), 0);
                     thread::spawn(move || {
                         let mut event = libc::epoll_event { events: 0, u64: 0 };
-                        libc::epoll_wait(epoll, &mut event, 1, 2000)
+                        libc::epoll_wait(epoll, &mut event, 1, BOUND.as_millis() as i32)
                     })
                 }
             })
@@ -187,6 +190,7 @@ mod found {
     /// waits for sleeps behind nobody.
     #[test]
     fn the_lead_is_handed_on_before_a_users_drop_runs() {
+        let _watchdog = Watchdog::start();
         struct Last {
             queue: WaitQueue,
             polls: AtomicUsize,
@@ -209,7 +213,7 @@ mod found {
         impl Drop for Last {
             fn drop(&mut self) {
                 (&self.far).write_all(b"x").unwrap();
-                let end = Instant::now() + Duration::from_secs(2);
+                let end = Instant::now() + BOUND / 2;
                 while waiters(&self.follower) > 0 && Instant::now() < end {
                     thread::sleep(Duration::from_millis(5));
                 }
@@ -261,13 +265,14 @@ mod found {
         for _ in 0..40 {
             round();
         }
-        let after = open();
-        assert!(after < before + 30, "{before} -> {after}");
+        // Tests beside this one open some, too, and close them again.
+        until("the rings are closed", || open() < before + 30);
     }
 
     /// After DEL nobody asks for the descriptor any more: what arrives there wakes no thread.
     #[test]
     fn what_arrives_at_a_removed_interest_wakes_nobody() {
+        let _watchdog = Watchdog::start();
         fn switches(task: &str) -> u64 {
             let status = std::fs::read_to_string(format!("/proc/self/task/{task}/status")).unwrap();
             let (_, rest) = status.split_once("\nvoluntary_ctxt_switches:").unwrap();
@@ -289,7 +294,7 @@ mod found {
             })
         };
         let task = heard.recv().unwrap();
-        super::rules_common::until("waits", || waiters(&poll) == 1);
+        until("waits", || waiters(&poll) == 1);
         thread::sleep(Duration::from_millis(20));
         let before = switches(&task);
         for _ in 0..50 {
@@ -306,13 +311,20 @@ mod found {
     #[test]
     fn parallel_edges_do_not_multiply_the_loop_check() {
         let chain: Vec<_> = (0..5).map(|_| instance()).collect();
+        // Of this thread alone: others may want the processor, too.
+        let worked = || {
+            let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            // SAFETY: `time` is valid and may be written.
+            assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) }, 0);
+            Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+        };
         let mut took = Vec::new();
         for pair in chain.windows(2).rev() {
-            let begin = Instant::now();
+            let begin = worked();
             for tag in 0..30 {
                 pair[0].add(&pair[1], tag, Events::IN, 0).unwrap();
             }
-            took.push(begin.elapsed());
+            took.push(worked() - begin);
         }
         // The same work but for the look: from the second to the third link and on it may grow with the length of the chain.
         assert!(took[3] < took[1] * 20 + Duration::from_millis(20), "{took:?}");
@@ -321,6 +333,7 @@ mod found {
     /// A child makes its own instances: the process's default lanes are the parent's.
     #[test]
     fn a_child_gets_default_lanes_of_its_own() {
+        let _watchdog = Watchdog::start();
         let _parents = Eventpoll::new().unwrap();
         // SAFETY: the child makes system calls and allocates; it ends with `_exit`.
         let child = unsafe { libc::fork() };

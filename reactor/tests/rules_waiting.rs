@@ -176,6 +176,7 @@ fn a_notification_ends_a_wait() {
 
 #[test]
 fn notifications_that_meet_nobody_do_not_add_up() {
+    let _watchdog = Watchdog::start();
     let poll = watching(&counter(0), Events::empty());
     for _ in 0..3 {
         poll.notify_one();

@@ -1,14 +1,16 @@
 //! What the tests of the HTTP echo server need: the server in this process or as a program, and a client that is patient, but not
 //! for ever.
 
+mod watchdog;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::example::gate::Gate;
 use crate::example::server::{Config, Server};
+pub use watchdog::Watchdog;
 
 /// Within this everything on loopback has happened, on a loaded machine, too.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -34,25 +36,6 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Ends the process if it isn't dropped in time.
-pub struct Watchdog {
-    _alive: mpsc::Sender<()>,
-}
-
-impl Watchdog {
-    pub fn new(limit: Duration) -> Self {
-        let (alive, dropped) = mpsc::channel::<()>();
-        let name = std::thread::current().name().unwrap_or("?").to_owned();
-        std::thread::spawn(move || {
-            if dropped.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
-                eprintln!("watchdog: {name} is stuck");
-                std::process::abort();
-            }
-        });
-        Self { _alive: alive }
-    }
-}
-
 /// A server in this process, with a runtime of its own.
 pub struct Running {
     pub address: SocketAddr,
@@ -63,13 +46,14 @@ pub struct Running {
 }
 
 impl Running {
+    #[track_caller]
     pub fn start(config: Config) -> Self {
         let runtime = egret::Builder::new_multi_thread().worker_threads(2).build().unwrap();
         let server = runtime.block_on(Server::bind("127.0.0.1:0", config)).unwrap();
         let address = server.local_addr().unwrap();
         let gate = server.gate();
         let server = runtime.spawn(server.run());
-        Self { address, gate, server, runtime, _watchdog: Watchdog::new(PATIENCE * 3) }
+        Self { address, gate, server, runtime, _watchdog: Watchdog::start() }
     }
 
     /// Connections, the accept loop not counted.
@@ -204,21 +188,24 @@ pub struct Program {
 }
 
 impl Program {
+    #[track_caller]
     pub fn start(arguments: &[&str]) -> Self {
         Self::spawn(&mut Self::command("program"), arguments)
     }
 
     /// The ignored test `wrapper` becomes the program in the end. It chooses its feed itself, whatever this test run is told.
     #[allow(dead_code)] // not every test binary does this
+    #[track_caller]
     pub fn start_through(wrapper: &str, arguments: &[&str]) -> Self {
         Self::spawn(Self::command(wrapper).env_remove("EGRET_FEED"), arguments)
     }
 
+    #[track_caller]
     fn spawn(command: &mut Command, arguments: &[&str]) -> Self {
         let arguments = [&["--addr", "127.0.0.1:0", "--workers", "2"], arguments].concat();
         command.env(ARGUMENTS, arguments.join(" "));
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let watchdog = Watchdog::new(PATIENCE * 3);
+        let watchdog = Watchdog::start();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut greeting = String::new();
         let address = loop {
@@ -240,6 +227,7 @@ impl Program {
 
     /// Runs it with arguments that cannot work: what it says on standard error.
     pub fn fail(arguments: &[&str]) -> String {
+        let _watchdog = Watchdog::start();
         let output = Self::command("program").env(ARGUMENTS, arguments.join(" ")).output().unwrap();
         assert!(!output.status.success());
         String::from_utf8(output.stderr).unwrap()

@@ -233,6 +233,15 @@ mod tests {
         assert_eq!(slab.all().count(), 16 * 64);
     }
 
+    /// Set when it is dropped, also by a failed assertion: a scope waits for its threads.
+    struct Stop<'a>(&'a AtomicBool);
+
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Owners that take and release slots while others use keys, live and stale: a key whose owner still holds it always finds the
     /// value its owner wrote, and two owners never share a slot.
     #[test]
@@ -252,6 +261,7 @@ mod tests {
                     }
                 });
             }
+            let _stop = Stop(&stop);
             let owners: Vec<_> = published
                 .iter()
                 .map(|place| {
@@ -271,7 +281,6 @@ mod tests {
             for owner in owners {
                 owner.join().unwrap();
             }
-            stop.store(true, Ordering::Relaxed);
         });
         assert!(lock(&slab.free).released.len() <= 4, "more slots than there ever were owners");
     }

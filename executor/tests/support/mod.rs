@@ -1,8 +1,12 @@
 //! What the tests of this directory share.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+#[path = "../../../tests/support/watchdog.rs"]
+mod watchdog;
+
 use std::{
     future::Future,
+    ops::Deref,
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -14,27 +18,37 @@ use std::{
 };
 
 use egret_executor::{Builder, Runtime};
+#[allow(unused_imports)] // as above
+pub use watchdog::{Watchdog, bounded};
 
 /// No test waits longer than this for anything: the machine may be slow and shared, but a hang must end.
 pub const LONG: Duration = Duration::from_secs(60);
 
-pub fn runtime(workers: usize) -> Runtime {
-    Builder::new_multi_thread().worker_threads(workers).build().expect("a runtime")
+/// A runtime under a watchdog: the process ends if it lives too long, which is what a hang in it, or in its drop, comes to.
+pub struct Watched {
+    runtime: Runtime,
+    _watchdog: Watchdog,
 }
 
-/// Runs `test` on a thread of its own and fails if it takes too long. A hung thread is left behind.
-#[track_caller]
-pub fn bounded<R: Send + 'static>(test: impl FnOnce() -> R + Send + 'static) -> R {
-    let (done, result) = mpsc::channel();
-    let thread = std::thread::spawn(move || done.send(test()));
-    match result.recv_timeout(LONG) {
-        Ok(result) => result,
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("it hangs"),
-        Err(mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
-            Err(payload) => std::panic::resume_unwind(payload),
-            Ok(_) => unreachable!("it sends before it ends"),
-        },
+impl Watched {
+    #[track_caller]
+    pub fn new(builder: Builder) -> Self {
+        let _watchdog = Watchdog::start();
+        Self { runtime: builder.build().expect("a runtime"), _watchdog }
     }
+}
+
+impl Deref for Watched {
+    type Target = Runtime;
+
+    fn deref(&self) -> &Runtime {
+        &self.runtime
+    }
+}
+
+#[track_caller]
+pub fn runtime(workers: usize) -> Watched {
+    Watched::new(Builder::new_multi_thread().worker_threads(workers))
 }
 
 /// Waits until `condition` holds, for things that tell nobody (a thread's end).

@@ -1,13 +1,17 @@
 //! What the tests share: a runtime, a bound on everything, and a random generator that can be repeated.
 #![allow(dead_code)] // every test binary takes what it needs
 
+#[path = "../../../tests/support/watchdog.rs"]
+mod watchdog;
+
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use egret_executor::Runtime;
 use egret_net::{TcpListener, TcpStream};
+#[allow(unused_imports)] // as above
+pub use watchdog::Watchdog;
 
 /// Within this everything on loopback has happened, on a loaded machine, too.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -18,33 +22,16 @@ pub fn runtime() -> Runtime {
 }
 
 /// Runs a test's future on a fresh runtime, within [`PATIENCE`].
+#[track_caller]
 pub fn run<F: Future>(test: F) -> F::Output {
     run_for(PATIENCE, test)
 }
 
-/// The same with a bound of its own.
+/// The same with a bound of its own, and a watchdog for hangs that the runtime's own timeout doesn't end.
+#[track_caller]
 pub fn run_for<F: Future>(limit: Duration, test: F) -> F::Output {
     let _watchdog = Watchdog::new(limit + PATIENCE);
     runtime().block_on(egret_executor::time::timeout(limit, test)).expect("the test ends in time")
-}
-
-/// Ends the process if it isn't dropped in time: for hangs that the runtime's own timeout doesn't end.
-pub struct Watchdog {
-    _alive: mpsc::Sender<()>,
-}
-
-impl Watchdog {
-    pub fn new(limit: Duration) -> Self {
-        let (alive, dropped) = mpsc::channel::<()>();
-        let name = std::thread::current().name().unwrap_or("?").to_owned();
-        std::thread::spawn(move || {
-            if dropped.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
-                eprintln!("watchdog: {name} is stuck");
-                std::process::abort();
-            }
-        });
-        Self { _alive: alive }
-    }
 }
 
 /// A listener on loopback and its address.

@@ -1,6 +1,9 @@
 //! What the `rules_*` tests share: bounded waiting, a source that does as it is told, and a look at an instance's lengths.
 #![allow(dead_code)] // Each test binary uses its part.
 
+#[path = "../../../tests/support/watchdog.rs"]
+mod watchdog;
+
 use egret_reactor::{Event, Eventpoll, Events, FeedChoice, Lanes, PollTable, Source, WaitQueue, Woken};
 use std::any::Any;
 use std::os::unix::thread::JoinHandleExt;
@@ -9,6 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
+#[allow(unused_imports)] // as above
+pub use watchdog::{Watchdog, bounded};
 
 pub const NOW: Option<Duration> = Some(Duration::ZERO);
 
@@ -24,17 +29,6 @@ thread_local! {
 /// housekeeping must interfere.
 pub fn instance() -> Eventpoll {
     LANES.with(Eventpoll::with_lanes)
-}
-
-/// Runs `body` in a thread of its own; a hang is a failure, a panic goes on here.
-pub fn bounded<R: Send + 'static>(body: impl FnOnce() -> R + Send + 'static) -> R {
-    let (sender, receiver) = mpsc::channel();
-    let thread = thread::spawn(move || sender.send(body()));
-    match receiver.recv_timeout(BOUND) {
-        Ok(result) => result,
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("hangs"),
-        Err(mpsc::RecvTimeoutError::Disconnected) => std::panic::resume_unwind(thread.join().unwrap_err()),
-    }
 }
 
 pub fn until(what: &str, condition: impl Fn() -> bool) {

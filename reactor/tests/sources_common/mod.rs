@@ -1,28 +1,21 @@
 //! What the tests of the sources in memory share: the kernel's epoll as an oracle, and bounded waiting.
 #![allow(dead_code)] // Each test binary uses its part.
 
+#[path = "../../../tests/support/watchdog.rs"]
+mod watchdog;
+
 use egret_reactor::{AsSource, Event, Eventpoll, Events};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+#[allow(unused_imports)] // as above
+pub use watchdog::{Watchdog, bounded};
 
 /// How long anything may take that has to happen at all. A guess: far above what a loaded machine needs.
 pub const BOUND: Duration = Duration::from_secs(30);
 
 pub const NOW: Option<Duration> = Some(Duration::ZERO);
-
-/// Runs `body` in a thread of its own; a hang is a failure, a panic goes on here.
-pub fn bounded<R: Send + 'static>(body: impl FnOnce() -> R + Send + 'static) -> R {
-    let (sender, receiver) = mpsc::channel();
-    let thread = thread::spawn(move || sender.send(body()));
-    match receiver.recv_timeout(BOUND) {
-        Ok(result) => result,
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("hangs"),
-        Err(mpsc::RecvTimeoutError::Disconnected) => std::panic::resume_unwind(thread.join().unwrap_err()),
-    }
-}
 
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + BOUND;

@@ -2,6 +2,7 @@
 
 use crate::model::{Model, Shown};
 use crate::script::{Op, Poke, Script, Target};
+use crate::watchdog::Watchdog;
 use egret_reactor::{Event, Events};
 use proptest::strategy::BoxedStrategy;
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
@@ -227,7 +228,11 @@ pub fn check<F: Face>(cases: u32, scripts: &BoxedStrategy<Script>, subject: impl
         ..Config::default()
     };
     let mut runner = TestRunner::new(config);
-    match runner.run(scripts, |script| compare(&script, &mut subject(&script))) {
+    let run = |script: Script| {
+        let _watchdog = Watchdog::start();
+        compare(&script, &mut subject(&script))
+    };
+    match runner.run(scripts, run) {
         Ok(()) => {}
         Err(TestError::Fail(reason, script)) => panic!("{reason}\nthe shortest script found: {script:?}"),
         Err(TestError::Abort(reason)) => panic!("{reason}"),

@@ -18,6 +18,8 @@ mod kernel;
 mod model;
 mod script;
 mod sleepers;
+#[path = "../../../tests/support/watchdog.rs"]
+mod watchdog;
 
 use drive::{Face, check};
 use egret_reactor::Events;

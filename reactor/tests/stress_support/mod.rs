@@ -2,6 +2,7 @@
 //! chance.
 #![allow(dead_code)] // Each test binary uses its part.
 
+pub use crate::rules_common::bounded;
 use crate::rules_common::{NOW, ready, until, waiters};
 use egret_reactor::{
     AsSource, Event, Eventpoll, Events, Fd, Lane, Lanes, PollTable, Source, WaitQueue, Woken,
@@ -10,7 +11,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -134,24 +135,6 @@ impl Ledger {
         while let Some(number) = post.receive() {
             self.enter(number);
         }
-    }
-}
-
-/// How long a whole test may take. A guess, far above the second it takes: `until` bounds each step, and what is left for this
-/// one is a join or a wait that never ends.
-const BOUND: Duration = Duration::from_secs(120);
-
-/// Runs `body` in a thread of its own; a hang is a failure, a panic goes on here.
-pub fn bounded(body: impl FnOnce() + Send + 'static) {
-    let (sender, receiver) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        body();
-        sender.send(()).unwrap();
-    });
-    match receiver.recv_timeout(BOUND) {
-        Ok(()) => thread.join().unwrap(),
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("hangs"),
-        Err(mpsc::RecvTimeoutError::Disconnected) => std::panic::resume_unwind(thread.join().unwrap_err()),
     }
 }
 

@@ -41,6 +41,9 @@ mod stats;
 mod tasks;
 mod timers;
 mod wake;
+#[cfg(test)]
+#[path = "../../../../tests/support/watchdog.rs"]
+mod watchdog;
 mod work;
 mod wrk;
 

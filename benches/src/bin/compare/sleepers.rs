@@ -165,6 +165,7 @@ mod tests {
     // What a whole job says is in tests/work.rs: this process is never quiet, other tests run in it.
     #[test]
     fn everything_falls_asleep() {
+        let _watchdog = crate::watchdog::Watchdog::start();
         fn sleeps<R: Runtime>() {
             let runtime = R::start(2).unwrap();
             let begin = ASLEEP.load(Relaxed);

@@ -366,6 +366,7 @@ mod tests {
     /// A server that answers nobody for `stall` after `after` answers: every request that was due meanwhile has to show it.
     #[test]
     fn a_stall_counts_for_all_it_delays() {
+        let _watchdog = crate::watchdog::Watchdog::start();
         const STALL: Duration = Duration::from_millis(200);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();

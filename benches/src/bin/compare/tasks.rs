@@ -111,6 +111,7 @@ mod tests {
 
     /// Each job once, by each contestant.
     fn all_jobs_end<R: Runtime>() {
+        let _watchdog = crate::watchdog::Watchdog::start();
         let settings = Settings { workers: 2, time: Duration::from_millis(1), count: 1 };
         for job in JOBS {
             let values = work(R::start(2).unwrap(), job, &settings).unwrap();

@@ -106,6 +106,7 @@ mod tests {
     use crate::work::{Egret, Smol, Tokio};
 
     fn all_jobs_end<R: Runtime>() {
+        let _watchdog = crate::watchdog::Watchdog::start();
         let settings = Settings { workers: 2, time: Duration::from_millis(1), count: 20 };
         let mut names = Vec::new();
         for job in JOBS {

@@ -179,6 +179,7 @@ mod tests {
     use crate::work::{Egret, Smol, Tokio};
 
     fn wakes_are_answered<R: Runtime>() {
+        let _watchdog = crate::watchdog::Watchdog::start();
         let settings = Settings { workers: 2, time: Duration::ZERO, count: 20 };
         let values = work(R::start(2).unwrap(), "idle", &settings).unwrap();
         assert_eq!(values.iter().map(|value| value.1).collect::<Vec<_>>(), ["p50", "p99"]);

@@ -52,7 +52,7 @@ use state::{State, is_full};
 use std::fmt;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use table::Arm;
 
 /// Requests that the first context has room for; smaller ones are tried if fs.aio-max-nr (65536 for the whole system) leaves
@@ -69,6 +69,9 @@ const BATCH: usize = 128;
 
 /// What the probe's completion carries.
 const PROBE: u64 = u64::MAX;
+/// How long a new feed waits for it. Some 20 us pass until the kernel's worker thread had its turn, on a loaded machine some
+/// turns of others. A guess.
+const PROBE_PATIENCE: Duration = Duration::from_millis(50);
 
 pub(crate) struct Aio {
     state: Mutex<State>,
@@ -106,16 +109,27 @@ impl Aio {
         probe.aim(PROBE, wake, Events::empty());
         context.submit(&[probe.name()])?;
         context.cancel(&probe)?;
-        match context.wait(&mut [IoEvent::default()], Some(Duration::ZERO)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
+        hear(&context)?;
         let state = State::new(context, limit, wake, alive.clone());
         Ok(Self { state: Mutex::new(state), alive })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
+    }
+}
+
+/// Waits for the probe's completion, or it would wake the first thread that blocks. That one would come back for nothing, as
+/// it may: so one that is late is no error.
+fn hear(context: &Context) -> io::Result<()> {
+    let deadline = Instant::now() + PROBE_PATIENCE;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match context.wait(&mut [IoEvent::default()], Some(left)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted && !left.is_zero() => {}
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => return Ok(()),
+        }
     }
 }
 

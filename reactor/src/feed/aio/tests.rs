@@ -1,16 +1,17 @@
-//! The feed alone: growing, full, without a readable ring, several takers, files that the kernel takes no request for.
+//! The feed alone: growing, full, files that the kernel takes no request for. Threads that block in it are in [`blocked`].
 
-use super::state::ring;
+mod blocked;
+
 use super::table::ByHand;
 use super::*;
 use crate::feed::level_of;
+use crate::watchdog::Watchdog;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::thread;
-use std::time::Instant;
 
 /// Longer than anything here takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -99,48 +100,6 @@ fn more_arms_than_a_context_holds_move_to_a_larger_one() {
 }
 
 #[test]
-fn a_thread_that_blocks_in_a_context_that_is_replaced_comes_over() {
-    let Some((feed, wake)) = feed(16, usize::MAX) else { return };
-    let mut pairs = pairs(100);
-    let heard = AtomicU64::new(0);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while heard.load(Ordering::SeqCst) < 100 {
-                feed.block(None).unwrap();
-                for completion in harvest(&feed) {
-                    heard.fetch_add(u64::from(completion.token != Token::WAKE), Ordering::SeqCst);
-                }
-            }
-        });
-        let until_inside = || {
-            while feed.lock().inside == 0 {
-                thread::yield_now();
-            }
-        };
-        for (token, (_, far)) in pairs.iter().enumerate() {
-            until_inside();
-            feed.arm(Token(token as u64), far.as_raw_fd(), Events::IN, Fallen::Told).unwrap();
-        }
-        until_inside();
-        // The last ones first: the first ones' requests are in the old contexts, too, and would wake the thread there.
-        for (near, _) in pairs.iter_mut().rev() {
-            let before = heard.load(Ordering::SeqCst);
-            near.write_all(b"x").unwrap();
-            let deadline = Instant::now() + PATIENCE;
-            while heard.load(Ordering::SeqCst) == before && Instant::now() < deadline {
-                thread::yield_now();
-            }
-            if heard.load(Ordering::SeqCst) == before {
-                break;
-            }
-        }
-        let missed = 100 - heard.swap(100, Ordering::SeqCst);
-        ring(wake.as_raw_fd());
-        assert_eq!(missed, 0);
-    });
-}
-
-#[test]
 fn a_context_that_can_not_grow_refuses_an_arm_and_says_why() {
     let Some((feed, _wake)) = feed(16, 16) else { return };
     let pairs = pairs(16);
@@ -193,91 +152,6 @@ fn requests_for_which_there_is_no_room_are_looked_after_by_hand() {
     all_told(&feed, 190, Events::IN);
 }
 
-#[test]
-fn every_edge_reaches_one_of_several_takers() {
-    for blind in [false, true] {
-        let Some((feed, wake)) = feed(16, usize::MAX) else { return };
-        if blind {
-            // A ring of another kind: everything goes through the kernel.
-            Arc::get_mut(&mut feed.lock().context).unwrap().be_blind();
-        }
-        let counters: Vec<File> = (0..8).map(|_| counter()).collect();
-        for (token, counter) in counters.iter().enumerate() {
-            feed.arm(Token(token as u64), counter.as_raw_fd(), Events::IN, Fallen::Told).unwrap();
-        }
-        const ROUNDS: u64 = 400;
-        let told: Vec<AtomicU64> = counters.iter().map(|_| AtomicU64::new(0)).collect();
-        let over = AtomicBool::new(false);
-        let take = || {
-            for completion in harvest(&feed) {
-                if let Some(told) = told.get(completion.token.0 as usize) {
-                    told.fetch_add(1, Ordering::SeqCst);
-                }
-            }
-        };
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                while !over.load(Ordering::SeqCst) {
-                    feed.block(Some(PATIENCE)).unwrap();
-                    take();
-                }
-            });
-            scope.spawn(|| {
-                while !over.load(Ordering::SeqCst) {
-                    take();
-                    thread::yield_now();
-                }
-            });
-            let deadline = Instant::now() + PATIENCE;
-            'rounds: for round in 1..=ROUNDS {
-                for (token, mut counter) in counters.iter().enumerate() {
-                    counter.write_all(&1u64.to_ne_bytes()).unwrap();
-                    while told[token].load(Ordering::SeqCst) < round {
-                        if Instant::now() >= deadline {
-                            break 'rounds;
-                        }
-                        thread::yield_now();
-                    }
-                    counter.read_exact(&mut [0; 8]).unwrap();
-                    feed.rearm(Token(token as u64), Events::IN);
-                }
-            }
-            over.store(true, Ordering::SeqCst);
-            ring(wake.as_raw_fd());
-        });
-        let told: Vec<u64> = told.iter().map(|told| told.load(Ordering::SeqCst)).collect();
-        assert_eq!(told, [ROUNDS; 8], "each told once a round");
-    }
-}
-
-#[test]
-fn what_is_armed_while_a_thread_blocks_is_heard_by_it() {
-    let Some((feed, wake)) = feed(16, usize::MAX) else { return };
-    let counter = counter();
-    feed.arm(Token(0), counter.as_raw_fd(), Events::IN, Fallen::Told).unwrap();
-    (&counter).write_all(&1u64.to_ne_bytes()).unwrap();
-    all_told(&feed, 1, Events::IN);
-    (&counter).read_exact(&mut [0; 8]).unwrap();
-    thread::scope(|scope| {
-        let blocked = scope.spawn(|| {
-            feed.block(None).unwrap();
-            harvest(&feed)
-        });
-        while feed.lock().inside == 0 {
-            thread::yield_now();
-        }
-        feed.rearm(Token(0), Events::IN);
-        (&counter).write_all(&1u64.to_ne_bytes()).unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        while !blocked.is_finished() && Instant::now() < deadline {
-            thread::yield_now();
-        }
-        ring(wake.as_raw_fd());
-        let told = blocked.join().unwrap();
-        assert!(told.len() == 1 && told[0].token == Token(0), "{told:?}");
-    });
-}
-
 fn fifo() -> File {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -288,26 +162,6 @@ fn fifo() -> File {
     let fifo = File::options().read(true).write(true).open(&path);
     std::fs::remove_file(&path).unwrap();
     fifo.unwrap()
-}
-
-#[test]
-fn a_thread_that_blocks_without_knowing_what_to_look_at_is_called_back() {
-    let Some((feed, wake)) = feed(16, usize::MAX) else { return };
-    let (counter, fifo) = (counter(), fifo());
-    feed.arm(Token(0), counter.as_raw_fd(), Events::IN, Fallen::Told).unwrap();
-    assert!(harvest(&feed).is_empty());
-    thread::scope(|scope| {
-        scope.spawn(|| feed.block(None).unwrap());
-        while feed.lock().inside == 0 {
-            thread::yield_now();
-        }
-        let before = feed.rearm(Token(0), Events::IN);
-        feed.arm(Token(1), fifo.as_raw_fd(), Events::IN, Fallen::Told).unwrap();
-        let after = (feed.rearm(Token(0), Events::IN), feed.rearm(Token(0), Events::IN));
-        ring(wake.as_raw_fd());
-        assert!(!before, "there is nothing to look at");
-        assert_eq!(after, (true, false), "once is enough");
-    });
 }
 
 /// A FIFO that is open for both directions has two wait queues, which the kernel's aio doesn't take.
@@ -352,6 +206,7 @@ fn a_descriptor_that_is_none_ends_its_arm_and_no_other() {
 
 #[test]
 fn the_end_of_a_feed_in_a_forked_child_is_none_for_the_parent() {
+    let _watchdog = Watchdog::start();
     let Some((feed, _wake)) = feed(16, usize::MAX) else { return };
     let counter = counter();
     feed.arm(Token(0), counter.as_raw_fd(), Events::IN, Fallen::Told).unwrap();
