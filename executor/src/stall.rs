@@ -35,6 +35,8 @@
 //!                                                    even, no round for two intervals    │ blocked
 //! ```
 //!
+//! Whoever serves rests for as long as it served, if that is longer than an interval: half a processor at most goes into it.
+//!
 //! A worker that is blocked right after it came by is found after two intervals at most, whether by the second round of one that is
 //! well or by the alarm; from then on it is served each interval.
 //!
@@ -128,6 +130,17 @@ pub(crate) struct Watch {
     pub(crate) alarms: Counter,
 }
 
+/// An errno of one of these says little to one who has never heard of the alarm. (One for something that has run out says it all.)
+fn explain(error: io::Error) -> io::Error {
+    if !matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) {
+        return error;
+    }
+    io::Error::new(
+        error.kind(),
+        format!("no timerfd for the stall watch, which `Builder::stall_watch(None)` does without: {error}"),
+    )
+}
+
 /// The body of the thread that sleeps on the alarm.
 pub(crate) fn keep(shared: &Shared) {
     if let Some(watch) = &shared.watch {
@@ -144,14 +157,14 @@ pub(crate) struct Round<'a> {
 
 impl Watch {
     /// # Errors
-    /// If no descriptor is left for the alarm.
+    /// If no descriptor is left for the alarm, or a filter refuses it.
     pub(crate) fn new(workers: usize, interval: Duration) -> io::Result<Self> {
         Ok(Self {
             interval: interval.max(SHORTEST),
             start: Instant::now(),
             due: Padded::default(),
             seen: (0..workers).map(|_| Seen::default()).collect(),
-            alarm: Alarm::new()?,
+            alarm: Alarm::new().map_err(explain)?,
             rang: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             alarms: Counter::default(),
@@ -221,6 +234,19 @@ impl Watch {
         }
     }
 
+    /// The visits of a round that was taken at `began` are over. If they took longer than an interval (a feed that asks for each of ten
+    /// thousand descriptors), the next round is due, and whoever serves would never come to rest: it is put off by as much again.
+    pub(crate) fn visited(&self, began: Instant) {
+        let now = Instant::now();
+        let took = now.saturating_duration_since(began);
+        if took < self.interval {
+            return;
+        }
+        let next = nanos(now.saturating_duration_since(self.start)).saturating_add(nanos(took));
+        self.due.fetch_max(next, Ordering::AcqRel);
+        self.move_alarm(Some(took));
+    }
+
     /// The round that is due at `now`, unless somebody else has taken it.
     pub(crate) fn take_round(&self, now: Instant) -> Option<Round<'_>> {
         let due = self.due.load(Ordering::Relaxed);
@@ -276,6 +302,7 @@ impl Round<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watchdog::Watchdog;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -305,9 +332,23 @@ mod tests {
         assert!(watch.take_round(watch.start + SHORTEST / 2).is_none());
     }
 
+    #[test]
+    fn after_long_visits_the_next_round_is_put_off_by_as_much() {
+        let watch = watch();
+        let began = Instant::now();
+        assert!(watch.take_round(began).is_some());
+        watch.visited(began.checked_add(MS * 1000).unwrap());
+        assert!(watch.take_round(began + MS).is_some(), "short ones don't count");
+        let began = Instant::now().checked_sub(MS * 100_000).unwrap();
+        watch.visited(began);
+        assert!(watch.take_round(Instant::now() + MS * 99_000).is_none());
+        assert!(watch.take_round(Instant::now() + MS * 100_001).is_some());
+    }
+
     /// Workers go on for a while after the end has begun: nothing they do may keep the watch's thread asleep.
     #[test]
     fn the_end_is_not_put_off() {
+        let _watchdog = Watchdog::start();
         let watch = Watch::new(2, Duration::MAX).unwrap();
         watch.end();
         watch.arm();

@@ -5,7 +5,7 @@ mod support;
 use std::process::Command;
 
 use egret_executor::Builder;
-use support::eventually;
+use support::{Watchdog, eventually};
 
 const LIMITED: &str = "EGRET_TEST_LIMITED";
 
@@ -14,6 +14,7 @@ fn limited(test: &str, limit: &str) -> bool {
     if std::env::var_os(LIMITED).is_some() {
         return true;
     }
+    let _watchdog = Watchdog::start();
     let output = Command::new("sh")
         .arg("-c")
         .arg(format!("{limit} && exec \"$0\" \"$@\""))

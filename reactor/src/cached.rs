@@ -265,6 +265,10 @@ impl Armed for Heard {
         self.queue.wake_with(Events::from_bits_retain(level), wakes);
     }
 
+    fn misses(&self, level: Events) -> bool {
+        !(level - self.now()).is_empty()
+    }
+
     fn lost(&self) {
         self.told.store(true, Ordering::Release);
     }

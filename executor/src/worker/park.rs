@@ -137,11 +137,24 @@ impl Worker<'_> {
             return false;
         }
         // This one's, too: arms that a blocked worker has submitted here wait for its thread.
-        for worker in late.iter().map(|late| late.worker).chain([core.index]) {
-            if let Err(error) = shared.lanes[worker].visit(&shared.eventpoll) {
-                shared.report_failed_wait(&error);
+        let lanes =
+            || late.iter().map(|late| late.worker).chain([core.index]).map(|worker| &shared.lanes[worker]);
+        let mut all_answer = true;
+        for lane in lanes() {
+            match lane.visit(&shared.eventpoll) {
+                Ok(answered) => all_answer &= answered,
+                Err(error) => shared.report_failed_wait(&error),
             }
         }
+        if !all_answer {
+            // Who sleeps in the kernel, deaf to everything (a slow disk), has arms that will say nothing for so long.
+            for lane in lanes() {
+                if let Err(error) = lane.ask(&shared.eventpoll) {
+                    shared.report_failed_wait(&error);
+                }
+            }
+        }
+        watch.visited(self.parked);
         true
     }
 

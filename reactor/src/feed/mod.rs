@@ -93,8 +93,10 @@ pub(crate) trait Feed: Send + Sync + fmt::Debug {
     fn settle(&self) {}
 
     /// As [`settle`](Feed::settle), as far as it can be done in passing: what another thread has to do for it, it is made to do,
-    /// and waited for as long as that takes if it runs.
-    fn prod(&self) {}
+    /// and waited for as long as that takes if it runs. False if that wasn't long enough.
+    fn prod(&self) -> bool {
+        true
+    }
 
     /// Whether something was put off.
     fn has_pending(&self) -> bool;
@@ -253,7 +255,7 @@ fn drain(wake: RawFd) {
 }
 
 /// What `poll(2)` said of a descriptor.
-fn level_of(poll: &libc::pollfd) -> Events {
+pub(crate) fn level_of(poll: &libc::pollfd) -> Events {
     if poll.revents & libc::POLLNVAL != 0 {
         return Events::ERR | Events::HUP;
     }

@@ -88,7 +88,7 @@ impl Poll {
 
 /// `ppoll(2)`, also for more entries than there may be descriptors (RLIMIT_NOFILE), which it refuses: a descriptor may have
 /// several arms.
-pub(super) fn ppoll(polls: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<()> {
+pub(crate) fn ppoll(polls: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<()> {
     match ppoll_once(polls, timeout) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
         result => return result,

@@ -252,13 +252,19 @@ impl Feed for Uring {
         let _no_such_arm = self.cancel_now(Token::NONE);
     }
 
-    fn prod(&self) {
+    fn prod(&self) -> bool {
         if !self.waits_for_a_thread() {
-            return;
+            return true;
         }
         interrupt_all();
         let end = Instant::now() + PRODDING;
-        while self.waits_for_a_thread() && Instant::now() < end {
+        loop {
+            if !self.waits_for_a_thread() {
+                return true;
+            }
+            if Instant::now() >= end {
+                return false;
+            }
             std::hint::spin_loop();
         }
     }

@@ -14,6 +14,7 @@ use crate::events::Events;
 use crate::feed::{Completion, Fallen, Token};
 use crate::sync::Arc;
 use std::os::fd::RawFd;
+use std::time::Instant;
 
 #[derive(Default)]
 pub(super) struct Arms {
@@ -26,6 +27,8 @@ pub(super) struct Arms {
     pub(super) renewed: bool,
     /// What completions let go of: dropped without the lock.
     pub(super) released: Vec<Arc<dyn Armed>>,
+    /// The feed waits for a thread that doesn't answer: when the kernel is to be asked in its place.
+    pub(super) ask_at: Option<Instant>,
 }
 
 pub(super) struct Slot {
@@ -79,6 +82,16 @@ impl Arms {
     pub(super) fn get(&mut self, token: Token) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(token.0 as u32 as usize)?;
         (u64::from(slot.generation) == token.0 >> 32).then_some(slot)
+    }
+
+    /// The arms whose descriptors may be asked for their level at any time: an event too many does no harm there.
+    pub(super) fn askable(&self) -> impl Iterator<Item = (Token, &Arm)> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| match &slot.state {
+            State::Armed(arm) if arm.fallen == Fallen::Told => {
+                Some((Token(u64::from(slot.generation) << 32 | index as u64), arm))
+            }
+            _ => None,
+        })
     }
 
     pub(super) fn vacate(&mut self, token: Token) {

@@ -197,6 +197,9 @@ impl Lane {
     /// If the lane has an owner.
     pub fn enter(&self) -> LaneGuard<'_> {
         let Listed { inner, lanes } = &*self.listed;
+        // The wake-up's arm is among it. Whoever submits an arm has to turn its wake-ups into answers: if a visitor did, the owner's sleep would
+        // end when that thread comes by, and it may sleep in the kernel itself.
+        inner.submit_or_leave();
         assert!(!inner.attended.swap(true, Ordering::AcqRel), "a lane has one owner at a time");
         let previous = seat::enter(lanes.clone(), inner.clone());
         LaneGuard { lane: self, previous, _not_send: PhantomData }
@@ -215,14 +218,30 @@ impl Lane {
     /// the events. Waiters of other instances on these lanes are woken.
     ///
     /// What only the owner's thread can turn into an answer (see the `uring` feed) it is made to, if it runs: it gets some
-    /// microseconds for it, and what comes later is there at the next visit.
+    /// microseconds for it, and what comes later is there at the next visit. False if it has not answered.
     ///
     /// # Errors
     /// In a child that was forked after the lane was made; whatever the feed's system call returns.
-    pub fn visit(&self, eventpoll: &Eventpoll) -> io::Result<()> {
+    pub fn visit(&self, eventpoll: &Eventpoll) -> io::Result<bool> {
         let Listed { inner, lanes } = &*self.listed;
         lanes.check_process()?;
+        if !inner.attended.load(Ordering::Acquire) {
+            // Its owner has yet to come, and to submit the wake-up's arm itself.
+            return Ok(true);
+        }
         inner.visit(eventpoll.ready())
+    }
+
+    /// Asks the kernel for the level of this lane's runtime sockets, where a [`visit`](Lane::visit) (of whatever lane: what a thread has to do for
+    /// several rings is announced in one of them) has found a thread that can't be reached. Not at the first call, and not all the time, because that
+    /// is O(n).
+    ///
+    /// # Errors
+    /// As [`visit`](Lane::visit).
+    pub fn ask(&self, eventpoll: &Eventpoll) -> io::Result<()> {
+        let Listed { inner, lanes } = &*self.listed;
+        lanes.check_process()?;
+        inner.ask_the_kernel(eventpoll.ready())
     }
 }
 

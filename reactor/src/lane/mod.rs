@@ -18,6 +18,7 @@
 //! go of is dropped after it.
 
 mod arms;
+mod asking;
 mod closing;
 mod lanes;
 #[cfg(test)]
@@ -51,6 +52,11 @@ pub(crate) trait Armed: Send + Sync {
 
     /// Whether the answer that comes next tells all that this one would: then this one is passed over.
     fn is_said_again_by(&self, _level: Events, _next: &Completion) -> bool {
+        false
+    }
+
+    /// Whether a condition in `level` is news to it.
+    fn misses(&self, _level: Events) -> bool {
         false
     }
 
@@ -265,12 +271,14 @@ impl LaneInner {
     }
 
     /// A [`pump`](Self::pump) by a thread that isn't the owner, which may be kept from coming by for long.
-    fn visit(&self, pumping: &Ready) -> io::Result<()> {
+    /// False if a thread that the feed waits for can't be reached.
+    fn visit(&self, pumping: &Ready) -> io::Result<bool> {
         if self.is_vacant() && !self.feed.has_pending() {
-            return Ok(());
+            return Ok(true);
         }
-        self.feed.prod();
-        self.pump(Some(pumping), true)
+        let answered = self.feed.prod();
+        self.pump(Some(pumping), true)?;
+        Ok(answered)
     }
 
     /// Publishes what the feed has: each completion as its source's callback would. Waiters of `pumping` are left alone,
