@@ -1,49 +1,40 @@
 //! A worker: the loop that polls tasks, and scheduling from inside of it.
 //!
 //! ```text
-//!   ┌─► next task: the LIFO slot (3 in a row, 1 if any is injected), deque, injector  every 61st: the reactor, the injector
+//!   ┌─► next task: the LIFO slot (3 in a row, none if any is injected), deque, injector  every 61st: the reactor, the injector
 //!   │      │ none: look at the reactor without waiting, then search (victims' deques, the injector, victims' slots)
 //!   │      ├── found ─► no longer a searcher (the last one wakes another if there is more) ─► poll it ─┐
 //!   │      └── none ──► park: the books, one more look at all queues, wait (at most until the next deadline) ─► deliver
 //!   └───────────────────────────────────────────────────────────────────────────────────────────────┴───────┘
 //! ```
 //!
-//! Where a wake puts its task, on the worker's own thread:
-//!
-//! | when | where | who is told |
-//! |---|---|---|
-//! | while events and timers are delivered | the deque | one notification at the end, if more than one task waits |
-//! | the task woke itself (a yield) | the back of the deque, behind a share of the injector | a sleeper, unless nothing else waits here |
-//! | by a running task | the LIFO slot; what it displaces goes to the deque | a sleeper, if something was displaced |
-//!
-//! From any other thread: the injector, and a sleeper is told (see `shared`).
-//!
 //! The reactor is looked at before other workers' queues: its look costs no system call, and the events it finds are for
 //! tasks whose memory is warm here.
 //!
-//! How it sleeps, and what it does for a worker that a task keeps from all this, is in `park`.
+//! Where wakes on its thread queue their tasks, and how these share turns with the injector, is in `turns`; how it sleeps, and what it
+//! does for a worker that a task keeps from all this, in `park`.
 
 mod park;
+mod turns;
 
 use std::{
-    cell::Cell,
     hash::{BuildHasher, RandomState},
     thread,
     time::{Duration, Instant},
 };
 
-use async_task::ScheduleInfo;
 use egret_reactor::Event;
+
+pub(crate) use self::turns::Core;
 
 use self::park::Late;
 use crate::{
     context::{self, Place},
     idle::Settled,
     processor::EVENTS_A_TURN,
-    queue::{Local, Pointer},
+    queue::Pointer,
     runtime::Handle,
     shared::{Seat, Shared},
-    sync::Arc,
     task::{Task, quiet::quietly},
 };
 
@@ -55,75 +46,8 @@ const TICK: u32 = 61;
 /// keep everybody else out.
 const LIFO_RUN: u32 = 3;
 
-/// The most yields between two looks at the injector. A guess: a look reads two words that seldom change.
-const YIELDS: usize = 8;
-
 /// Events taken at a time. tokio takes 1024 and found that to flood a queue of 256; a guess in between.
 const EVENTS: usize = 256;
-
-/// The part of a worker that wakes on its thread reach through the thread-local.
-pub(crate) struct Core {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) index: usize,
-    pub(crate) local: Local<Task>,
-    /// Events and timers are being delivered.
-    delivering: Cell<bool>,
-    /// Yields until the injector is asked again.
-    yields_left: Cell<usize>,
-}
-
-impl Core {
-    pub(crate) fn new(shared: Arc<Shared>, index: usize, local: Local<Task>) -> Self {
-        Self { shared, index, local, delivering: Cell::new(false), yields_left: Cell::new(0) }
-    }
-
-    /// Queues a task that was woken on this thread. See the module's table.
-    pub(crate) fn schedule(&self, task: Task, info: ScheduleInfo) {
-        if self.delivering.get() {
-            self.local.push(task);
-        } else if info.woken_while_running {
-            self.push_back(task);
-        } else {
-            self.push_front(task);
-        }
-    }
-
-    /// Queues a task that was spawned on this thread.
-    pub(crate) fn schedule_new(&self, task: Task) {
-        if self.delivering.get() {
-            self.local.push(task);
-        } else {
-            self.push_front(task);
-        }
-    }
-
-    fn push_front(&self, task: Task) {
-        if let Some(displaced) = self.local.push_lifo(task) {
-            self.local.push(displaced);
-            self.shared.notify();
-        }
-    }
-
-    /// Queues a task behind everybody who waits: a task that yields, or takes turns with another in the slot, would go before those in
-    /// the injector for up to 61 polls, however long its polls are. So once in as many yields as there are tasks here, a share of
-    /// the injector comes in first. (Not at every yield: the yielded would wait in line behind ever new ones. And not into
-    /// the injector: there they would all go round, through one queue for all workers, and never leave it.) The number is bounded
-    /// because not everybody here yields.
-    fn push_back(&self, task: Task) {
-        match self.yields_left.get() {
-            0 => {
-                self.yields_left.set(self.local.len().min(YIELDS));
-                self.shared.injector.move_share(self.shared.seats.len(), &self.local);
-            }
-            left => self.yields_left.set(left - 1),
-        }
-        let alone = self.local.is_empty();
-        self.local.push(task);
-        if !alone {
-            self.shared.notify();
-        }
-    }
-}
 
 /// The body of a worker thread.
 pub(crate) fn run(core: Core) {
@@ -239,7 +163,7 @@ impl<'a> Worker<'a> {
     fn next(&mut self) -> Option<Task> {
         if self.ticks >= TICK || self.has_rung() {
             self.look_at_reactor();
-            if let Some(task) = self.next_injected() {
+            if let Some(task) = self.core.take_injected_in_passing() {
                 // It goes before what waits here, what the look has just delivered included.
                 if !self.core.local.is_empty() {
                     self.shared.notify();
@@ -261,26 +185,21 @@ impl<'a> Worker<'a> {
     }
 
     fn next_queued(&mut self) -> Option<Task> {
-        self.next_local().or_else(|| self.next_injected())
-    }
-
-    fn next_injected(&self) -> Option<Task> {
-        let takers = self.shared.seats.len();
-        self.shared.injector.take_share(takers, &self.core.local)
+        self.next_local().or_else(|| self.core.take_injected())
     }
 
     fn next_local(&mut self) -> Option<Task> {
         let local = &self.core.local;
         if let Some(task) = local.pop_lifo() {
-            // One turn of the slot is enough while somebody waits in the injector.
-            if self.lifo_run == 0 || (self.lifo_run < LIFO_RUN && self.shared.injector.is_empty()) {
+            // Not while somebody waits in the injector: a chain of spawns would go before them.
+            if self.lifo_run < LIFO_RUN && self.shared.injector.is_empty() {
                 self.lifo_run += 1;
                 return Some(task);
             }
             self.core.push_back(task);
         }
         self.lifo_run = 0;
-        local.pop()
+        self.core.pop()
     }
 
     fn search(&mut self) -> Option<Task> {
@@ -301,7 +220,7 @@ impl<'a> Worker<'a> {
         let local = &self.core.local;
         let stolen = victims()
             .find_map(|victim| victim.steal_batch(local))
-            .or_else(|| self.next_injected())
+            .or_else(|| self.core.take_injected())
             // Last, because its owner means to run it at once, on memory that is warm there.
             .or_else(|| victims().find_map(|victim| victim.steal_slot()));
         if stolen.is_some() {

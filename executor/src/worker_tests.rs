@@ -6,6 +6,7 @@ use crate::{
     spawn,
     task::yield_now,
     time::{sleep, sleep_until},
+    watchdog::Watchdog,
 };
 use std::{
     future::{Future, pending, poll_fn},
@@ -56,6 +57,7 @@ async fn ping_pong(laps: usize) {
 /// wakes from being claimed, or claim them for nobody, for ever after.
 #[test]
 fn the_books_are_straight_when_everybody_sleeps() {
+    let _watchdog = Watchdog::start();
     for workers in [1, 2, 4] {
         let runtime = Builder::new_multi_thread().worker_threads(workers).build().unwrap();
         let idle = &runtime.handle().shared.idle;
@@ -92,6 +94,7 @@ fn the_books_are_straight_when_everybody_sleeps() {
 
 #[test]
 fn what_a_task_displaces_from_the_slot_wakes_a_sleeper() {
+    let _watchdog = Watchdog::start();
     let runtime = Builder::new_multi_thread().worker_threads(2).build().unwrap();
     let shared = runtime.handle().shared.clone();
     let task = runtime.spawn(async move {
@@ -111,6 +114,7 @@ fn what_a_task_displaces_from_the_slot_wakes_a_sleeper() {
 /// a second worker, and that one, when it has found a task, a third.
 #[test]
 fn what_a_delivery_leaves_behind_wakes_one_sleeper_after_the_other() {
+    let _watchdog = Watchdog::start();
     let runtime = Builder::new_multi_thread().worker_threads(3).build().unwrap();
     let (waits, who_waits) = mpsc::channel::<Waker>();
     let (came, all_came) = (Arc::new(Mutex::new(0)), Arc::new(std::sync::Condvar::new()));
@@ -149,6 +153,7 @@ fn what_a_delivery_leaves_behind_wakes_one_sleeper_after_the_other() {
 
 #[test]
 fn workers_have_the_slices_that_were_asked_for() {
+    let _watchdog = Watchdog::start();
     let slice_of_a_worker = |builder: crate::Builder| {
         let runtime = builder.worker_threads(1).build().unwrap();
         let task = runtime.spawn(async { crate::processor::slice() });

@@ -11,6 +11,7 @@ use std::{
         mpsc,
     },
     task::{Poll, Waker},
+    time::{Duration, Instant},
 };
 
 use egret_executor::{JoinHandle, spawn, task::yield_now};
@@ -102,12 +103,67 @@ fn a_chain_of_spawns_lets_what_others_have_injected_run() {
         let (done, is_done) = mpsc::channel();
         drop(runtime.spawn(async move {
             let ran = inject_a_hundred(&handle);
-            // The first link has the slot, the second doesn't get it.
+            // They don't get the slot.
             drop(spawn(async move {
                 drop(spawn(async move { done.send(ran.load(Ordering::Relaxed)).unwrap() }));
             }));
         }));
         assert_eq!(is_done.recv_timeout(LONG).unwrap(), 100);
+    });
+}
+
+/// The injector is never empty here, and yet those who yield have their turn.
+#[test]
+fn a_flood_from_outside_does_not_keep_a_task_that_yields_out() {
+    bounded(|| {
+        let runtime = runtime(1);
+        let stop = Arc::new(AtomicBool::new(false));
+        let yielder = runtime.spawn({
+            let stop = stop.clone();
+            async move {
+                for _ in 0..50 {
+                    yield_now().await;
+                }
+                stop.store(true, Ordering::Relaxed);
+            }
+        });
+        let waiting = Arc::new(AtomicUsize::new(0));
+        while !stop.load(Ordering::Relaxed) {
+            if waiting.load(Ordering::Relaxed) >= 1_000 {
+                std::thread::yield_now();
+                continue;
+            }
+            waiting.fetch_add(1, Ordering::Relaxed);
+            let waiting = waiting.clone();
+            drop(runtime.spawn(async move {
+                let start = Instant::now();
+                while start.elapsed() < Duration::from_micros(10) {}
+                waiting.fetch_sub(1, Ordering::Relaxed);
+            }));
+        }
+        runtime.block_on(yielder).unwrap();
+    });
+}
+
+/// A share leaves something behind for the other worker; if that one doesn't come, this one takes it, too, before it goes on with its own.
+#[test]
+fn a_task_that_yields_goes_behind_one_share_of_the_injector_after_the_other() {
+    bounded(|| {
+        let runtime = runtime(2);
+        let _blocker = Blocker::occupy(&runtime);
+        let handle = runtime.handle().clone();
+        let yielder = runtime.spawn(async move {
+            // In one of these turns nobody else needs the processor for longer than the locals have patience.
+            for _ in 0..1_000 {
+                let ran = inject_a_hundred(&handle);
+                yield_now().await;
+                if ran.load(Ordering::Relaxed) == 100 {
+                    return true;
+                }
+            }
+            false
+        });
+        assert!(runtime.block_on(yielder).unwrap());
     });
 }
 
@@ -292,10 +348,16 @@ fn a_hundred_thousand_tasks_from_many_threads_all_run() {
 #[test]
 fn a_push_that_meets_a_worker_on_its_way_to_sleep_is_not_lost() {
     bounded(|| {
+        const ENOUGH: Duration = Duration::from_secs(20);
         // With one worker nobody else makes up for it.
         for workers in [1, 4] {
             let runtime = runtime(workers);
+            let begin = Instant::now();
             for round in 0..20_000u32 {
+                // On a loaded machine each round waits for others' time slices.
+                if begin.elapsed() > ENOUGH {
+                    break;
+                }
                 for _ in 0..round % 211 {
                     std::hint::spin_loop();
                 }
