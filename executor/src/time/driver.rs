@@ -36,6 +36,7 @@
 
 use super::{
     clock::Moment,
+    prefetch::prefetch,
     wheel::{self, Index, NEVER, Progress, Wheel},
 };
 use crate::{
@@ -282,20 +283,6 @@ impl State {
         // What the wheel has fired is past, and no look at the clock is needed.
         if deadline.tick_not_before() <= self.wheel.elapsed() { Polled::Elapsed } else { Polled::TooEarly }
     }
-}
-
-/// Begins to load what a wake will touch. Of a million sleeping tasks few are in a cache, and the misses of a batch overlap this way instead of
-/// following one another: a fifth of the cost of firing.
-fn prefetch(address: *const ()) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: SSE is part of every x86_64, and a prefetch is a hint: it doesn't access memory in the sense of the language, and faults at no
-    // address, valid or not.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
 }
 
 #[cfg(all(test, not(egret_loom)))]

@@ -3,6 +3,7 @@
 //! - `clock`: a point in time as one word, read as seldom as can be.
 //! - `wheel`: which timers are due. Pure. `slots`: where in the wheel they are.
 //! - `driver`: one wheel a worker behind a mutex, its next deadline in an atomic. The life of a timer is drawn there.
+//! - `prefetch`: a hint to the caches.
 //! - `sleep`, `timeout`: the futures.
 //!
 //! A deadline is rounded up to a tick of about 131 us: a timer is never early, and by the wheel never later than that. The worker
@@ -11,6 +12,7 @@
 mod clock;
 mod driver;
 pub mod error;
+mod prefetch;
 mod sleep;
 mod slots;
 mod timeout;

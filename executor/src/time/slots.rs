@@ -10,6 +10,8 @@
 //!
 //! An entry knows where it is ([`Filed`]), and leaves from the middle of a slot by giving its place to the slot's last.
 
+use super::prefetch::prefetch;
+
 /// log2 of the number of slots on a level: one machine word of occupancy a level.
 pub(super) const SLOT_BITS: u32 = 6;
 pub(super) const SLOTS: usize = 1 << SLOT_BITS;
@@ -115,6 +117,32 @@ impl Slots {
         let Slot { top, len } = self.slots[home as usize];
         let page = &self.pages[top as usize];
         (page.next == NONE).then_some(&page.indices[..usize::from(len)])
+    }
+
+    /// The entry that `pop` takes after that many others, if it is in one of the upper two pages. To be called with slots that aren't empty and
+    /// fewer than [`PAGE`] others.
+    #[inline]
+    pub(super) fn ahead(&self, home: u16, others: usize) -> Option<u32> {
+        let Slot { top, len } = self.slots[home as usize];
+        let page = &self.pages[top as usize];
+        let len = usize::from(len);
+        if others < len {
+            return Some(page.indices[len - 1 - others]);
+        }
+        // What lies below the top is full.
+        let below = self.pages.get(page.next as usize)?;
+        Some(below.indices[PAGE + len - 1 - others])
+    }
+
+    /// Begins to load the page below the top one of a slot that isn't empty, when the top one is full.
+    #[inline]
+    pub(super) fn prefetch_below(&self, home: u16) {
+        let Slot { top, len } = self.slots[home as usize];
+        if usize::from(len) == PAGE
+            && let Some(below) = self.pages.get(self.pages[top as usize].next as usize)
+        {
+            prefetch(below);
+        }
     }
 
     /// Puts an entry that is in no slot into one. Says where it is now.

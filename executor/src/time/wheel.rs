@@ -29,12 +29,16 @@
 //! Costs: `insert`, `reset` and `release` are O(1); an entry is moved at most once a level before it fires, and once more for each
 //! time its slot is reached after a move to a later tick. `next_due` looks at one bitmap a level and at no more than [`LOOKAHEAD`] entries.
 
+use super::prefetch::prefetch;
 use super::slots::{Filed, LOOSE, SLOT_BITS, SLOT_MASK, SLOTS, Slots, TOP, home};
 use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// How many entries of the first slot `next_due` reads to tell the due tick exactly instead of the slot's start. A guess: enough that
 /// an idle worker with a few timers isn't woken only to move one, too few to cost more than such a wake.
 const LOOKAHEAD: usize = 8;
+
+/// So many entries ahead of the one that is handed out or moved are being loaded. A guess: two misses each, about as many as a core has under way.
+const AHEAD: usize = 8;
 
 /// Cells in a block: 4 KiB, a guess between a worker with one timer and the number of blocks that a million take.
 #[cfg(not(egret_loom))]
@@ -253,12 +257,17 @@ impl<T, O> Wheel<T, O> {
 
     /// Hands out or files anew what is in a slot, whose start `elapsed` is.
     fn empty_slot(&mut self, home: u16, limit: &mut usize, sink: &mut impl FnMut(T)) -> Progress {
+        for others in 0..AHEAD {
+            self.prefetch(home, others);
+        }
         // Ends: an entry that isn't handed out is due after `elapsed`, and then filed in another slot than this one.
         while !self.slots.is_empty(home) {
             if *limit == 0 {
                 return Progress::More;
             }
             *limit -= 1;
+            self.slots.prefetch_below(home);
+            self.prefetch(home, AHEAD);
             let index = self.slots.pop(home);
             let due = self.cell(index).due();
             if due > self.elapsed {
@@ -273,6 +282,17 @@ impl<T, O> Wheel<T, O> {
             }
         }
         Progress::Done
+    }
+
+    /// Begins to load the entry that comes after that many others of a slot.
+    #[inline]
+    fn prefetch(&self, home: u16, others: usize) {
+        if !self.slots.is_empty(home)
+            && let Some(index) = self.slots.ahead(home, others)
+        {
+            prefetch(&raw const self.values[index as usize]);
+            prefetch(self.cell(index));
+        }
     }
 
     /// A tick at which to call `advance` next: never after the earliest due tick, and after `elapsed` unless something is due
