@@ -46,8 +46,9 @@ const TICK: u32 = 61;
 /// keep everybody else out.
 const LIFO_RUN: u32 = 3;
 
-/// Events taken at a time. tokio takes 1024 and found that to flood a queue of 256; a guess in between.
-const EVENTS: usize = 256;
+/// Events taken at a time: so many tasks run one after the other before the next are fetched. Measured with 512 connections on two processors: 256
+/// and 128 cost the same processor time with a p99 1.1 times as long, 32 gives 0.8 of the p99 for 1.17 of the time.
+const EVENTS: usize = 64;
 
 /// The body of a worker thread.
 pub(crate) fn run(core: Core) {

@@ -40,6 +40,9 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 /// (`sock_def_readable`). A cached PRI would be up for ever; who needs urgent data watches it with an exact `Fd`, which asks.
 const INTEREST: Events = Events::IN.union(Events::OUT).union(Events::RDHUP);
 
+/// What stays once it is up.
+const FINAL: Events = Events::HUP.union(Events::RDHUP);
+
 const CONDITIONS: u32 = 0xffff;
 const TICK: u32 = 1 << 16;
 
@@ -101,6 +104,47 @@ struct Arm {
     place: Option<(Arc<LaneInner>, Token)>,
 }
 
+/// What is remembered of a [`CachedFd`], apart from the descriptor: a reference of its own, for who looks at it at every call and would not go
+/// through the descriptor's memory for that. Cheap to clone. It outlives the descriptor, and says then what was last heard.
+///
+/// ```
+/// use egret_reactor::{CachedFd, Events};
+///
+/// let (near, _far) = std::os::unix::net::UnixStream::pair()?;
+/// let near = CachedFd::new(near.into());
+/// let readiness = near.remembered();
+/// let seen = readiness.get();
+/// assert!(seen.events.contains(Events::IN));
+/// if readiness.clear(seen, Events::IN) {
+///     near.rearm(Events::IN);
+/// }
+/// assert_eq!(near.readiness(), readiness.get());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct CachedReadiness(Arc<Heard>);
+
+impl CachedReadiness {
+    /// As [`CachedFd::readiness`].
+    #[inline]
+    pub fn get(&self) -> Readiness {
+        self.0.readiness()
+    }
+
+    /// As [`CachedFd::clear`], but for the last step: if this is true the feed has to be told, with [`CachedFd::rearm`].
+    #[inline]
+    #[must_use = "some feeds have to be told"]
+    pub fn clear(&self, seen: Readiness, conditions: Events) -> bool {
+        self.0.clear(seen, conditions)
+    }
+}
+
+impl fmt::Debug for CachedReadiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CachedReadiness").field(&self.get()).finish()
+    }
+}
+
 /// A look at the cached readiness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Readiness {
@@ -139,24 +183,27 @@ impl CachedFd {
     /// The cached readiness. Costs one atomic load.
     #[inline]
     pub fn readiness(&self) -> Readiness {
-        Readiness::from_word(self.heard.readiness.load(Ordering::Acquire))
+        self.heard.readiness()
+    }
+
+    /// The readiness, to be kept elsewhere.
+    pub fn remembered(&self) -> CachedReadiness {
+        CachedReadiness(self.heard.clone())
     }
 
     /// Takes `conditions` back: a call that was made after `seen` was read would have blocked, or transferred less than
     /// it could. Does nothing if a newer event came in meanwhile. [`Events::HUP`] and [`Events::RDHUP`] stay: they are final.
     pub fn clear(&self, seen: Readiness, conditions: Events) {
-        let conditions = conditions - (Events::HUP | Events::RDHUP);
-        let cleared = self.heard.readiness.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-            ((word >> 16) as u16 == seen.tick).then_some(word & !conditions.bits())
-        });
-        if cleared.is_err() {
-            return;
+        if self.heard.clear(seen, conditions) {
+            self.rearm(conditions);
         }
-        if self.heard.told.load(Ordering::Acquire) {
-            let place = self.arm.lock().place.clone();
-            if let Some((lane, token)) = place {
-                lane.rearm(token, conditions);
-            }
+    }
+
+    /// Tells the feed that these conditions were seen not to hold. Needed only after a [`CachedReadiness::clear`] that asks for it.
+    pub fn rearm(&self, conditions: Events) {
+        let place = self.arm.lock().place.clone();
+        if let Some((lane, token)) = place {
+            lane.rearm(token, conditions - FINAL);
         }
     }
 
@@ -243,6 +290,23 @@ impl Source for CachedFd {
     }
 }
 
+impl Heard {
+    #[inline]
+    fn readiness(&self) -> Readiness {
+        Readiness::from_word(self.readiness.load(Ordering::Acquire))
+    }
+
+    /// True if something was taken back and the lane has to be told.
+    #[inline]
+    fn clear(&self, seen: Readiness, conditions: Events) -> bool {
+        let conditions = conditions - FINAL;
+        let cleared = self.readiness.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+            ((word >> 16) as u16 == seen.tick).then_some(word & !conditions.bits())
+        });
+        cleared.is_ok() && self.told.load(Ordering::Acquire)
+    }
+}
+
 impl Hooked for Heard {
     fn queue(&self) -> &Queue {
         &self.queue
@@ -251,7 +315,7 @@ impl Hooked for Heard {
 
 impl Probe for Heard {
     fn now(&self) -> Events {
-        Readiness::from_word(self.readiness.load(Ordering::Acquire)).events
+        self.readiness().events
     }
 }
 

@@ -84,7 +84,7 @@ mod watchdog;
 #[cfg(not(egret_loom))]
 pub use alarm::Alarm;
 #[cfg(not(egret_loom))]
-pub use cached::{CachedFd, Readiness};
+pub use cached::{CachedFd, CachedReadiness, Readiness};
 pub use channel::{Receiver, Sender, TryRecvError, TrySendError, channel};
 pub use counter::Counter;
 pub use eventpoll::{Dump, Eventpoll, InterestDump, Woken, max_watches, set_max_watches, watches};

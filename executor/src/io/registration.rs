@@ -33,7 +33,7 @@ use crate::{
     shared::Shared,
     sync::{Arc, AtomicBool, Mutex, Ordering, lock},
 };
-use egret_reactor::{CachedFd, Events, Readiness};
+use egret_reactor::{CachedFd, CachedReadiness, Events, Readiness};
 use std::{
     fmt, io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
@@ -69,6 +69,10 @@ use std::{
 /// ```
 pub struct Registration {
     fd: Arc<CachedFd>,
+    /// The descriptor's readiness and its number: here, so that a call that succeeds doesn't touch the descriptor's own memory, which
+    /// with many sockets is a cache miss.
+    remembered: CachedReadiness,
+    raw: RawFd,
     shared: Arc<Shared>,
     /// The slot of its wakers, and the `data` of its events.
     key: u64,
@@ -103,8 +107,11 @@ impl Registration {
     pub fn new_in(fd: OwnedFd, handle: &Handle) -> io::Result<Self> {
         let shared = handle.shared.clone();
         let key = shared.io.register()?;
+        let fd = CachedFd::new(fd);
         Ok(Self {
-            fd: CachedFd::new(fd),
+            remembered: fd.remembered(),
+            raw: fd.as_raw_fd(),
+            fd,
             shared,
             key,
             armed: AtomicBool::new(false),
@@ -149,7 +156,7 @@ impl Registration {
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock), or what `f` says, or, on the first "would block", what [`poll_ready`](Self::poll_ready) says.
     pub fn try_io<R>(&self, direction: Direction, mut f: impl FnMut() -> io::Result<R>) -> io::Result<R> {
-        let seen = self.fd.readiness();
+        let seen = self.remembered.get();
         if seen.events.intersects(direction.mask()) {
             match uninterrupted(&mut f) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.clear(seen, direction),
@@ -207,13 +214,15 @@ impl Registration {
     /// Says that the socket isn't ready in this direction any more: after a "would block", or after less was transferred than asked for.
     /// `seen` is what [`poll_ready`](Self::poll_ready) answered before the I/O; if an event came in since, nothing happens.
     pub fn clear(&self, seen: Readiness, direction: Direction) {
-        self.fd.clear(seen, direction.refuted());
+        if self.remembered.clear(seen, direction.refuted()) {
+            self.fd.rearm(direction.refuted());
+        }
     }
 
     /// What the socket is ready for, as far as is known. Until the I/O was tried once that is everything.
     #[inline]
     pub fn readiness(&self) -> Readiness {
-        self.fd.readiness()
+        self.remembered.get()
     }
 
     /// Closes the descriptor before it returns: a port it was bound to is free then. Dropping would leave that to the lane's next submission.
@@ -243,7 +252,7 @@ impl Registration {
         mask: Events,
         store: impl FnOnce() -> io::Result<()>,
     ) -> Poll<io::Result<Readiness>> {
-        let seen = self.fd.readiness();
+        let seen = self.remembered.get();
         if seen.events.intersects(mask) {
             return Poll::Ready(Ok(seen));
         }
@@ -255,7 +264,7 @@ impl Registration {
     fn poll_stored(&self, mask: Events) -> Poll<io::Result<Readiness>> {
         // After the waker was stored: see the driver's `shut_down`.
         self.shared.io.check()?;
-        let seen = self.fd.readiness();
+        let seen = self.remembered.get();
         if seen.events.intersects(mask) {
             return Poll::Ready(Ok(seen));
         }
@@ -344,13 +353,13 @@ impl AsFd for Registration {
     fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the descriptor is closed by `drop`, `close_now` and `into_fd` only, which own the registration: it is
         // open as long as the borrow.
-        unsafe { BorrowedFd::borrow_raw(self.fd.as_raw_fd()) }
+        unsafe { BorrowedFd::borrow_raw(self.raw) }
     }
 }
 
 impl AsRawFd for Registration {
     fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
+        self.raw
     }
 }
 
@@ -358,7 +367,7 @@ impl fmt::Debug for Registration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registration")
             .field("fd", &self.as_raw_fd())
-            .field("readiness", &self.fd.readiness().events)
+            .field("readiness", &self.remembered.get().events)
             .field("armed", &self.armed.load(Ordering::Relaxed))
             .finish()
     }
