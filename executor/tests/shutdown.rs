@@ -439,3 +439,26 @@ fn the_dropped_futures_find_their_runtime_current() {
         assert!(told.recv_timeout(LONG).unwrap());
     });
 }
+
+#[test]
+fn a_forked_child_that_drops_it_neither_hangs_nor_disturbs_the_parent() {
+    bounded(|| {
+        let mut runtime = Some(runtime(2));
+        // SAFETY: the child drops the runtime, which takes no lock there, and ends without running anything else.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0);
+        if child == 0 {
+            let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(runtime.take())));
+            // SAFETY: takes no pointers.
+            unsafe { libc::_exit(i32::from(dropped.is_err())) };
+        }
+        let mut status = -1;
+        eventually("the child ends", || {
+            // SAFETY: the status is valid for writing.
+            unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) == child }
+        });
+        assert_eq!(status, 0);
+        let runtime = runtime.take().unwrap();
+        assert_eq!(runtime.block_on(runtime.spawn(async { 7 })).unwrap(), 7);
+    });
+}

@@ -75,6 +75,9 @@ impl Builder {
     /// intervals while one runs, a parked one is woken to do it. A blocked worker's things are late by two intervals at first,
     /// then by one. When all workers are parked nobody looks, and nothing is spent.
     ///
+    /// What a blocked worker has already taken up stays with it: the task itself, and if it was blocked by a foreign waker or by a
+    /// waker's drop, in the middle of waking, those that it meant to wake next.
+    ///
     /// It takes one more thread, which sleeps all the time but for the moments in which it wakes that parked worker.
     ///
     /// `None` is for measuring what the watch costs, and for programs that never block. An interval below 100 microseconds counts
@@ -105,8 +108,8 @@ impl Builder {
     /// the one of the thread that builds the runtime.
     ///
     /// A thread with a short slice gets a processor sooner after it was woken, and gives it back sooner. The kernel makes it 100
-    /// microseconds to 100 milliseconds; before Linux 6.12 it has no effect, nor where a filter refuses `sched_setattr(2)`. Threads
-    /// that tasks start inherit it.
+    /// microseconds to 100 milliseconds; before Linux 6.12 it has no effect, nor where a filter refuses `sched_setattr(2)`. (Where a filter
+    /// kills for it, choose `None`.) Threads and processes that tasks start inherit it. The thread's policy and nice value stay what they are.
     pub fn time_slice(mut self, slice: Option<Duration>) -> Self {
         self.time_slice = slice;
         self
@@ -142,8 +145,11 @@ impl Builder {
         };
         let shared = Arc::new(Shared::new(lanes_of_runtime, lanes, seats.into(), watch));
         // From here on the runtime's drop ends and joins what was started.
-        let mut runtime =
-            Runtime { handle: Handle { shared: shared.clone() }, threads: Vec::with_capacity(workers + 1) };
+        let mut runtime = Runtime {
+            handle: Handle { shared: shared.clone() },
+            threads: Vec::with_capacity(workers + 1),
+            process: std::process::id(),
+        };
         for (index, local) in locals.into_iter().enumerate() {
             let core = Core::new(shared.clone(), index, local);
             let slice = self.time_slice;

@@ -32,6 +32,8 @@ use crate::{
 /// could be for ever: then the last worker to leave does the rest in the background. A task that blocks its
 /// worker for good keeps the drop waiting for good.
 ///
+/// In a child that was forked while it ran it can't be used: its threads are the parent's. There its drop does nothing, and nothing is freed.
+///
 /// ```
 /// let runtime = egret_executor::Runtime::new()?;
 /// assert_eq!(runtime.block_on(async { 1 + 1 }), 2);
@@ -40,6 +42,8 @@ use crate::{
 pub struct Runtime {
     handle: Handle,
     threads: Vec<thread::JoinHandle<()>>,
+    /// The process that has the threads.
+    process: u32,
 }
 
 impl Runtime {
@@ -105,6 +109,11 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
+        if self.process != std::process::id() {
+            // A lock may be held by a thread that isn't there, and who isn't there can't be joined.
+            std::mem::take(&mut self.threads).into_iter().for_each(std::mem::forget);
+            return;
+        }
         self.handle.shared.shutdown();
         if context::place() == Place::Worker {
             return;
