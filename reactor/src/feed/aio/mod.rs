@@ -28,7 +28,8 @@
 //! which may be interrupted between the two; and if it drops the last reference, the file is closed a timer tick later
 //! (`fput` of a kernel thread). So who needs the file to be let go at once cancels a second request after the first, the
 //! fence: both go to the workers of the processor that the caller runs on, which take one after the other (unless the caller
-//! was moved to another processor between the two). A request that a wake-up completes lets go within the wake-up.
+//! was moved to another processor between the two). A request that a wake-up completes lets go within the wake-up, unless a worker thread has
+//! to ask the file. So the fence is also for what ended before: an arm that has nothing in flight may follow one of the same file that had.
 //!
 //! A wake-up that names its conditions (data that came, room that is there) completes a request at once. One that names none (a
 //! shutdown, a close) has a worker thread of the kernel's ask the file: that is told some microseconds later.
@@ -162,10 +163,17 @@ impl Feed for Aio {
 
     fn disarm_now(&self, token: Token) -> io::Result<Disarmed> {
         let mut state = self.lock();
-        if !state.cancel(token, libc::ECANCELED) {
-            return Ok(Disarmed::Done);
+        let follows = state.cancel(token, libc::ECANCELED);
+        if state.unfenced {
+            state.fence();
         }
-        state.fence();
+        if !follows {
+            if state.fences == 0 {
+                return Ok(Disarmed::Done);
+            }
+            // It has nothing in flight; what held its file before may have, or has just come down.
+            state.found.push(Completion { token, level: Err(libc::ECANCELED), last: true });
+        }
         Ok(Disarmed::LastFollows)
     }
 

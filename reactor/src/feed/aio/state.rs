@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) looks: Vec<Token>,
     pub(super) found: Vec<Completion>,
     pub(super) fences: usize,
+    /// Requests were cancelled, or completed, after the last fence was submitted: the kernel may not have let go of their files.
+    pub(super) unfenced: bool,
     /// Threads in `io_pgetevents`, of this context or of one that it replaced.
     pub(super) inside: usize,
     /// One of them doesn't know that arms have to be looked at.
@@ -51,6 +53,7 @@ impl State {
             looks: Vec::new(),
             found: Vec::new(),
             fences: 0,
+            unfenced: false,
             inside: 0,
             patient: false,
             events: vec![IoEvent::default(); BATCH],
@@ -174,6 +177,7 @@ impl State {
             let cancelled = self.context.cancel(self.flights.request(*slot));
             debug_assert!(cancelled.is_ok(), "{cancelled:?}");
         }
+        self.unfenced = true;
         true
     }
 
@@ -190,6 +194,7 @@ impl State {
         match self.context.submit(&[self.flights.name(slot)]) {
             Ok(_) => {
                 self.fences += 1;
+                self.unfenced = false;
                 let cancelled = self.context.cancel(self.flights.request(slot));
                 debug_assert!(cancelled.is_ok(), "{cancelled:?}");
             }
@@ -234,6 +239,7 @@ impl State {
             self.fences -= 1;
             return;
         };
+        self.unfenced = true;
         let Some(arm) = self.arms.get(token) else { return };
         arm.land(slot, asked);
         if let Some(errno) = arm.ending {

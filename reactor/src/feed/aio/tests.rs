@@ -252,3 +252,48 @@ fn an_arm_that_ended_holds_its_file_no_longer() {
         assert!(level_of(&poll).contains(Events::HUP), "round {round}: not at once");
     }
 }
+
+/// An arm with nothing in flight: what still holds the file is the request of an arm before it, cancelled but not yet let go.
+#[test]
+fn an_arm_that_ends_waits_for_what_was_cancelled_before_it() {
+    let Some((feed, _wake)) = feed(16, usize::MAX) else { return };
+    for round in 0..100u64 {
+        let (near, far) = UnixStream::pair().unwrap();
+        let (first, second) = (Token(0), Token(1));
+        feed.arm(first, far.as_raw_fd(), Events::IN, Fallen::Told).unwrap();
+        assert!(harvest(&feed).is_empty());
+        assert_eq!(feed.disarm(first, None).unwrap(), Disarmed::LastFollows);
+        feed.arm(second, far.as_raw_fd(), Events::OUT, Fallen::Told).unwrap();
+        feed.submit().unwrap();
+        let mut awaited = vec![first, second];
+        let mut told = false;
+        let mut how = None;
+        let deadline = Instant::now() + PATIENCE;
+        while !awaited.is_empty() || !how.is_some_and(|how| feed.unpinned(second, how)) {
+            for completion in harvest(&feed) {
+                told |= completion.token == second && completion.level.is_ok();
+                if completion.last {
+                    awaited.retain(|token| *token != completion.token);
+                }
+            }
+            if told && how.is_none() {
+                how = Some(feed.disarm_now(second).unwrap());
+                if how == Some(Disarmed::Done) {
+                    // Nothing more will be said of it; and what is cancelled has to be let go all the same.
+                    break;
+                }
+            }
+            assert!(Instant::now() < deadline);
+        }
+        drop(far);
+        let mut poll = libc::pollfd { fd: near.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid entry, and a zero timeout.
+        unsafe { libc::poll(&raw mut poll, 1, 0) };
+        assert!(level_of(&poll).contains(Events::HUP), "round {round}: not at once");
+        let mut last = !awaited.contains(&first);
+        while !last {
+            last |= harvest(&feed).iter().any(|completion| completion.token == first && completion.last);
+            assert!(Instant::now() < deadline);
+        }
+    }
+}
