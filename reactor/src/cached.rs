@@ -8,7 +8,8 @@
 //!
 //! | bits    | what                                                              | set by            | cleared by                     |
 //! |---------|-------------------------------------------------------------------|-------------------|--------------------------------|
-//! | 0 to 15 | conditions (IN, OUT, ERR, HUP, RDHUP)                             | `fire`, from the feed | [`clear`](CachedFd::clear), if the tick is the one the caller saw; HUP and RDHUP never |
+//! | 0 to 14 | conditions (IN, OUT, ERR, HUP, RDHUP)                             | `fire`, from the feed | [`clear`](CachedFd::clear), if the tick is the one the caller saw; HUP and RDHUP never |
+//! | 15      | the feed has to be told when a condition falls                    | before the arm is made, and when it was lost | never |
 //! | 16 to 31| tick: counts completions, wraps                                   | `fire`            |                                |
 //!
 //! The tick is what keeps a late "would block" from erasing a newer event: the event has moved it on.
@@ -27,7 +28,7 @@ use crate::feed::{Fallen, Token};
 use crate::lane::{Armed, LaneInner};
 use crate::parker::Wakes;
 use crate::source::{PollTable, Probe, Source};
-use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering};
+use crate::sync::{Arc, AtomicU32, Mutex, Ordering};
 use crate::wait_queue::{Hooked, Queue};
 use std::fmt;
 use std::io;
@@ -43,7 +44,10 @@ const INTEREST: Events = Events::IN.union(Events::OUT).union(Events::RDHUP);
 /// What stays once it is up.
 const FINAL: Events = Events::HUP.union(Events::RDHUP);
 
-const CONDITIONS: u32 = 0xffff;
+const CONDITIONS: u32 = 0x7fff;
+/// Always with some feeds; then it is set before the arm is made, under its lock, and clearing before that is no loss, for an arm starts by
+/// reporting the level. Else when the arm was lost.
+const TOLD: u32 = 1 << 15;
 const TICK: u32 = 1 << 16;
 
 /// A descriptor with cached readiness.
@@ -84,19 +88,20 @@ const TICK: u32 = 1 << 16;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct CachedFd {
-    raw: RawFd,
     heard: Arc<Heard>,
     arm: Mutex<Arm>,
 }
 
 /// The part that the lane calls: what was heard, and who wants to know.
+///
+/// There is one for every socket: with the reference counts it takes no more than a cache line.
 struct Heard {
     readiness: AtomicU32,
-    /// The lane has to be told when a condition falls: always with some feeds (then it is set before the arm is made, under
-    /// its lock; clearing before that is no loss, for an arm starts by reporting the level), else when the arm was lost.
-    told: AtomicBool,
+    raw: RawFd,
     queue: Queue,
 }
+
+const _: () = assert!(cfg!(egret_loom) || size_of::<Heard>() <= 40, "it has grown");
 
 struct Arm {
     /// None once it is closed or was handed back.
@@ -139,6 +144,14 @@ impl CachedReadiness {
     }
 }
 
+impl AsRawFd for CachedReadiness {
+    /// The number of the descriptor whose readiness it is. After a close it means nothing.
+    #[inline]
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.raw
+    }
+}
+
 impl fmt::Debug for CachedReadiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("CachedReadiness").field(&self.get()).finish()
@@ -163,7 +176,7 @@ impl Readiness {
 impl fmt::Debug for CachedFd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CachedFd")
-            .field("fd", &self.raw)
+            .field("fd", &self.heard.raw)
             .field("readiness", &self.readiness())
             .finish_non_exhaustive()
     }
@@ -174,8 +187,7 @@ impl CachedFd {
     pub fn new(fd: OwnedFd) -> Arc<Self> {
         let readiness = AtomicU32::new((Events::IN | Events::OUT).bits());
         Arc::new(Self {
-            raw: fd.as_raw_fd(),
-            heard: Arc::new(Heard { readiness, told: AtomicBool::new(false), queue: Queue::default() }),
+            heard: Arc::new(Heard { readiness, raw: fd.as_raw_fd(), queue: Queue::default() }),
             arm: Mutex::new(Arm { fd: Some(fd), place: None }),
         })
     }
@@ -249,7 +261,7 @@ impl CachedFd {
 impl AsRawFd for CachedFd {
     /// The descriptor's number. After a close it means nothing.
     fn as_raw_fd(&self) -> RawFd {
-        self.raw
+        self.heard.raw
     }
 }
 
@@ -263,7 +275,9 @@ impl Source for CachedFd {
                     Some(fd) => lanes.here().and_then(|lane| {
                         let heard = self.heard.clone();
                         // Before the first answer can come: who clears then waits for the lock and finds the arm.
-                        self.heard.told.store(lane.wants_to_be_told(), Ordering::Release);
+                        if lane.wants_to_be_told() {
+                            self.heard.lost();
+                        }
                         let token = lane.arm(fd.as_raw_fd(), INTEREST, Fallen::Told, heard)?;
                         Ok((lane, token))
                     }),
@@ -301,9 +315,9 @@ impl Heard {
     fn clear(&self, seen: Readiness, conditions: Events) -> bool {
         let conditions = conditions - FINAL;
         let cleared = self.readiness.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-            ((word >> 16) as u16 == seen.tick).then_some(word & !conditions.bits())
+            ((word >> 16) as u16 == seen.tick).then_some(word & !(conditions.bits() & CONDITIONS))
         });
-        cleared.is_ok() && self.told.load(Ordering::Acquire)
+        cleared.is_ok_and(|before| before & TOLD != 0)
     }
 }
 
@@ -334,7 +348,7 @@ impl Armed for Heard {
     }
 
     fn lost(&self) {
-        self.told.store(true, Ordering::Release);
+        self.readiness.fetch_or(TOLD, Ordering::AcqRel);
     }
 }
 

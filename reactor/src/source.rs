@@ -108,8 +108,8 @@ struct Hooking<'a> {
 }
 
 impl Hooking<'_> {
-    fn hook(&mut self, hooked: Arc<dyn Hooked>, exclusive: bool) {
-        if hooked.queue().hook(self.item, exclusive) {
+    fn hook(&mut self, hooked: Arc<dyn Hooked>) {
+        if hooked.queue().hook(self.item) {
             self.added.push(hooked);
         }
     }
@@ -137,11 +137,10 @@ impl<'a> PollTable<'a> {
 
     /// The same for a queue that lies in something shared, which is asked for only if it is needed.
     pub(crate) fn register_shared(&mut self, hooked: impl FnOnce() -> Arc<dyn Hooked>) {
-        let exclusive = self.interest.contains(Events::EXCLUSIVE);
         if let Some(hooking) = &mut self.hooking
             && !hooking.modifying
         {
-            hooking.hook(hooked(), exclusive);
+            hooking.hook(hooked());
         }
     }
 

@@ -119,9 +119,9 @@ impl Hooks {
     }
 }
 
+/// Whether it is exclusive its item says.
 struct Hook {
     item: Arc<Item>,
-    exclusive: bool,
 }
 
 impl WaitQueue {
@@ -197,7 +197,7 @@ impl Queue {
         let hooks = self.hooks.lock();
         let Some(head) = &hooks.head else { return };
         // True if the walk ends here.
-        let mut call = |hook: &Hook| Item::ready_callback(&hook.item, key, wakes) && hook.exclusive;
+        let mut call = |hook: &Hook| Item::ready_callback(&hook.item, key, wakes);
         if !call(head)
             && let Some(tail) = &hooks.tail
         {
@@ -234,13 +234,13 @@ impl Queue {
     }
 
     /// Installs a hook; false if the queue's source is already gone.
-    pub(crate) fn hook(&self, item: &Arc<Item>, exclusive: bool) -> bool {
+    pub(crate) fn hook(&self, item: &Arc<Item>) -> bool {
         let mut hooks = self.hooks.lock();
         if hooks.gone {
             return false;
         }
-        let hook = Hook { item: item.clone(), exclusive };
-        if exclusive {
+        let hook = Hook { item: item.clone() };
+        if item.exclusive {
             hooks.push_back(hook);
         } else {
             hooks.push_front(hook);

@@ -69,10 +69,9 @@ use std::{
 /// ```
 pub struct Registration {
     fd: Arc<CachedFd>,
-    /// The descriptor's readiness and its number: here, so that a call that succeeds doesn't touch the descriptor's own memory, which
+    /// The descriptor's readiness and its number: here, so that a call doesn't go through the descriptor's own memory, which
     /// with many sockets is a cache miss.
     remembered: CachedReadiness,
-    raw: RawFd,
     shared: Arc<Shared>,
     /// The slot of its wakers, and the `data` of its events.
     key: u64,
@@ -110,7 +109,6 @@ impl Registration {
         let fd = CachedFd::new(fd);
         Ok(Self {
             remembered: fd.remembered(),
-            raw: fd.as_raw_fd(),
             fd,
             shared,
             key,
@@ -353,13 +351,13 @@ impl AsFd for Registration {
     fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the descriptor is closed by `drop`, `close_now` and `into_fd` only, which own the registration: it is
         // open as long as the borrow.
-        unsafe { BorrowedFd::borrow_raw(self.raw) }
+        unsafe { BorrowedFd::borrow_raw(self.as_raw_fd()) }
     }
 }
 
 impl AsRawFd for Registration {
     fn as_raw_fd(&self) -> RawFd {
-        self.raw
+        self.remembered.as_raw_fd()
     }
 }
 

@@ -31,26 +31,70 @@ pub(super) struct Arms {
     pub(super) ask_at: Option<Instant>,
 }
 
+/// Half a cache line, and there is one for every socket: so it is no `enum`, whose tag would cost a word.
+#[repr(align(32))]
 pub(super) struct Slot {
+    /// Nobody in a slot that is vacant or closing.
+    target: Option<Arc<dyn Armed>>,
     generation: u32,
-    pub(super) state: State,
+    pub(super) fd: RawFd,
+    pub(super) interest: Events,
+    pub(super) fallen: Fallen,
+    state: State,
 }
 
-pub(super) enum State {
+const _: () = assert!(size_of::<Slot>() == 32, "it has grown");
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
     Vacant,
-    Armed(Arm),
+    Armed,
     Closing,
-    Dead(Arm),
+    Dead,
+}
+
+/// What an arm was when it was told to end.
+pub(super) enum Ending {
+    /// Whoever wanted to know. Its last completion may follow.
+    Armed(Arc<dyn Armed>),
+    /// There is no arm any more.
+    Dead(Arc<dyn Armed>),
+    /// It was told before.
+    Closing,
 }
 
 impl Slot {
-    /// Armed → dead, dead → armed.
-    pub(super) fn turn(&mut self) {
-        self.state = match std::mem::replace(&mut self.state, State::Vacant) {
-            State::Armed(arm) => State::Dead(arm),
-            State::Dead(arm) => State::Armed(arm),
-            other => other,
-        };
+    /// Whoever wants to know, unless it is ending or dead.
+    #[inline]
+    pub(super) fn armed(&self) -> Option<&Arc<dyn Armed>> {
+        self.target.as_ref().filter(|_| self.state == State::Armed)
+    }
+
+    /// Whether its arm has ended with an error, and was not made anew.
+    pub(super) fn is_dead(&self) -> bool {
+        self.state == State::Dead
+    }
+
+    /// Armed → dead.
+    pub(super) fn die(&mut self) {
+        debug_assert!(self.state == State::Armed);
+        self.state = State::Dead;
+    }
+
+    /// Dead → armed.
+    pub(super) fn revive(&mut self) {
+        debug_assert!(self.state == State::Dead);
+        self.state = State::Armed;
+    }
+
+    /// Armed, dead → closing.
+    pub(super) fn end(&mut self) -> Ending {
+        let before = std::mem::replace(&mut self.state, State::Closing);
+        match self.target.take() {
+            Some(target) if before == State::Dead => Ending::Dead(target),
+            Some(target) => Ending::Armed(target),
+            None => Ending::Closing,
+        }
     }
 }
 
@@ -63,14 +107,22 @@ pub(super) struct Arm {
 }
 
 impl Arms {
-    pub(super) fn insert(&mut self, state: State) -> Token {
-        let index = self.vacant.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, state: State::Vacant });
-            (self.slots.len() - 1) as u32
-        });
-        let slot = &mut self.slots[index as usize];
-        slot.state = state;
-        Token(u64::from(slot.generation) << 32 | u64::from(index))
+    pub(super) fn insert(&mut self, arm: Arm) -> Token {
+        let index = self.vacant.pop().unwrap_or(self.slots.len() as u32);
+        let Arm { target, fd, interest, fallen } = arm;
+        let fresh =
+            |generation| Slot { target: Some(target), generation, fd, interest, fallen, state: State::Armed };
+        let generation = match self.slots.get_mut(index as usize) {
+            Some(slot) => {
+                *slot = fresh(slot.generation);
+                slot.generation
+            }
+            None => {
+                self.slots.push(fresh(0));
+                0
+            }
+        };
+        Token(u64::from(generation) << 32 | u64::from(index))
     }
 
     /// Slots in use: armed, dead or closing.
@@ -85,13 +137,13 @@ impl Arms {
     }
 
     /// The arms whose descriptors may be asked for their level at any time: an event too many does no harm there.
-    pub(super) fn askable(&self) -> impl Iterator<Item = (Token, &Arm)> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| match &slot.state {
-            State::Armed(arm) if arm.fallen == Fallen::Told => {
-                Some((Token(u64::from(slot.generation) << 32 | index as u64), arm))
-            }
-            _ => None,
-        })
+    pub(super) fn askable(&self) -> impl Iterator<Item = (Token, &Slot)> {
+        let askable = |slot: &Slot| slot.armed().is_some() && slot.fallen == Fallen::Told;
+        self.slots
+            .iter()
+            .enumerate()
+            .filter(move |(_, slot)| askable(slot))
+            .map(|(index, slot)| (Token(u64::from(slot.generation) << 32 | index as u64), slot))
     }
 
     pub(super) fn vacate(&mut self, token: Token) {
@@ -99,9 +151,9 @@ impl Arms {
             slot.generation = slot.generation.wrapping_add(1);
             // The last generation of the last slot would read as one of the reserved tokens: never used.
             slot.generation %= u32::MAX;
-            if let State::Armed(arm) | State::Dead(arm) = std::mem::replace(&mut slot.state, State::Vacant) {
-                self.released.push(arm.target);
-            }
+            slot.state = State::Vacant;
+            let target = slot.target.take();
+            self.released.extend(target);
             self.vacant.push(token.0 as u32);
         }
     }

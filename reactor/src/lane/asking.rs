@@ -14,8 +14,7 @@
 //! when it comes at last, is one.
 
 use super::LaneInner;
-use super::arms::Arm;
-use super::arms::State;
+use super::arms::Slot;
 use crate::eventpoll::ready::Ready;
 use crate::events::Events;
 use crate::feed::{self, Token};
@@ -49,7 +48,7 @@ impl LaneInner {
                     return Ok(());
                 }
             }
-            let poll_of = |arm: &Arm| libc::pollfd {
+            let poll_of = |arm: &Slot| libc::pollfd {
                 fd: arm.fd,
                 events: (arm.interest.conditions() - Events::ALWAYS).bits() as i16,
                 revents: 0,
@@ -64,10 +63,10 @@ impl LaneInner {
                 // Still armed: so the descriptor that was asked was its own.
                 if poll.revents != 0
                     && let Some(slot) = arms.get(token)
-                    && let State::Armed(arm) = &slot.state
-                    && arm.target.misses(feed::level_of(poll))
+                    && let Some(target) = slot.armed()
+                    && target.misses(feed::level_of(poll))
                 {
-                    arm.target.fire(feed::level_of(poll), &mut wakes);
+                    target.fire(feed::level_of(poll), &mut wakes);
                 }
             }
             let end = Instant::now();

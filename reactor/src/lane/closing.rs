@@ -6,7 +6,7 @@
 //! | `disarm_now` | a listener's drop, an `Fd`'s drop                   | the kernel holds the file no longer for this arm |
 
 use super::LaneInner;
-use super::arms::State;
+use super::arms::Ending;
 use crate::feed::{Disarmed, Token};
 use crate::seat;
 use crate::sync::Ordering;
@@ -28,14 +28,14 @@ impl LaneInner {
             let mut arms = self.arms.lock();
             // Nothing armed under this token (any more): `close` is dropped, which closes it.
             let Some(slot) = arms.get(token) else { return };
-            let target = match std::mem::replace(&mut slot.state, State::Closing) {
-                State::Armed(arm) => arm.target,
-                State::Dead(arm) => {
+            let target = match slot.end() {
+                Ending::Armed(target) => target,
+                Ending::Dead(target) => {
                     arms.vacate(token);
-                    arms.released.push(arm.target);
+                    arms.released.push(target);
                     return;
                 }
-                State::Closing | State::Vacant => return,
+                Ending::Closing => return,
             };
             let disarmed = self.feed.disarm(token, close);
             if let Ok(Disarmed::Done | Disarmed::Now { .. }) = disarmed {
@@ -83,14 +83,14 @@ impl LaneInner {
         {
             let mut arms = self.arms.lock();
             let Some(slot) = arms.get(token) else { return };
-            match std::mem::replace(&mut slot.state, State::Closing) {
-                State::Armed(arm) => target = Some(arm.target),
-                State::Dead(arm) => {
+            match slot.end() {
+                Ending::Armed(armed) => target = Some(armed),
+                Ending::Dead(target) => {
                     arms.vacate(token);
-                    arms.released.push(arm.target);
+                    arms.released.push(target);
                     return;
                 }
-                State::Closing | State::Vacant => {}
+                Ending::Closing => {}
             }
         }
         drop(target);

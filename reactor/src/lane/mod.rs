@@ -34,7 +34,7 @@ use crate::fork::Birthplace;
 use crate::parker::Wakes;
 use crate::seat;
 use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicUsize, Mutex, Ordering, fence};
-use arms::{Arm, Arms, State};
+use arms::{Arm, Arms};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -151,7 +151,7 @@ impl LaneInner {
     ) -> io::Result<Token> {
         let token = {
             let mut arms = self.arms.lock();
-            let token = arms.insert(State::Armed(Arm { target, fd, interest, fallen }));
+            let token = arms.insert(Arm { target, fd, interest, fallen });
             self.occupied.store(arms.occupied(), Ordering::Relaxed);
             if let Err(error) = self.feed.arm(token, fd, interest, fallen) {
                 arms.vacate(token);
@@ -204,10 +204,8 @@ impl LaneInner {
     fn revive(&self, token: Token) -> bool {
         let mut arms = self.arms.lock();
         let Some(slot) = arms.get(token) else { return false };
-        if let State::Dead(arm) = &slot.state
-            && self.feed.arm(token, arm.fd, arm.interest, arm.fallen).is_ok()
-        {
-            slot.turn();
+        if slot.is_dead() && self.feed.arm(token, slot.fd, slot.interest, slot.fallen).is_ok() {
+            slot.revive();
             return true;
         }
         false
@@ -335,16 +333,16 @@ impl LaneInner {
             _ => {}
         }
         let Some(slot) = arms.get(token) else { return };
-        let State::Armed(arm) = &slot.state else {
+        let Some(target) = slot.armed() else {
             if last {
                 arms.vacate(token);
             }
             return;
         };
         if let Ok(level) = level
-            && !next.is_some_and(|next| arm.target.is_said_again_by(level, next))
+            && !next.is_some_and(|next| target.is_said_again_by(level, next))
         {
-            arm.target.fire(level, wakes);
+            target.fire(level, wakes);
         }
         if !last {
             return;
@@ -353,16 +351,16 @@ impl LaneInner {
         // the present level, so nothing is lost in between. After anything else (no memory, a descriptor that is none)
         // whoever uses it shall try, and meet the error himself, or find that it would block and ask to be armed again.
         let again = matches!(level, Ok(_) | Err(libc::ECANCELED))
-            && self.feed.arm(token, arm.fd, arm.interest, arm.fallen).is_ok();
+            && self.feed.arm(token, slot.fd, slot.interest, slot.fallen).is_ok();
         if again {
             arms.renewed = true;
             return;
         }
         self.any_dead.store(true, Ordering::Relaxed);
-        arm.target.lost();
+        target.lost();
         // Not the conditions that are final where they are remembered.
-        arm.target.fire((arm.interest - (Events::RDHUP | Events::HUP)) | Events::ERR, wakes);
-        slot.turn();
+        target.fire((slot.interest - (Events::RDHUP | Events::HUP)) | Events::ERR, wakes);
+        slot.die();
     }
 
     /// The wake-up's only work was to end the block. Its arm ends with the thread that submitted it.
