@@ -48,6 +48,7 @@
 //! that runtime has ended.
 
 mod addr;
+mod direct;
 pub mod io;
 mod ready;
 mod resolve;

@@ -15,6 +15,7 @@
 use std::future::Future;
 use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -22,7 +23,7 @@ use egret_executor::io::{Direction, Ready, Registration};
 use egret_reactor::Events;
 use socket2::SockRef;
 
-use crate::socket;
+use crate::{direct, socket};
 
 /// The most buffers that one `sendmsg(2)` or `recvmsg(2)` takes; more are `EMSGSIZE`. The kernel's `UIO_MAXIOV`.
 const MAX_BUFFERS: usize = 1024;
@@ -80,7 +81,7 @@ impl Call for Receive<'_> {
     }
 
     fn call(&mut self, socket: &SockRef<'_>) -> io::Result<usize> {
-        (&mut &**socket).read(self.0)
+        direct::receive(socket.as_fd(), self.0)
     }
 }
 
@@ -130,7 +131,7 @@ impl Call for Transmit<'_> {
     }
 
     fn call(&mut self, socket: &SockRef<'_>) -> io::Result<usize> {
-        socket.send_with_flags(self.0, libc::MSG_NOSIGNAL)
+        direct::transmit(socket.as_fd(), self.0)
     }
 }
 
