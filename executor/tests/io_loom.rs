@@ -28,7 +28,10 @@ use loom::{
     },
     thread,
 };
-use std::{future::poll_fn, task::Poll};
+use std::{
+    future::poll_fn,
+    task::{Poll, Waker},
+};
 
 /// A socket as the engine sees it: the readiness is set, then the event is delivered. Relaxed: the lock alone has to order it.
 #[derive(Default)]
@@ -73,6 +76,45 @@ impl Socket {
         if let Some(id) = id {
             self.scheduled.remove(id);
         }
+    }
+}
+
+/// A named waiter leaves without the lock if the marks say that nobody is left, while a poll moves it from its place to the list, and an event
+/// may take it out of either: wherever it was, it is gone then.
+///
+/// The gate orders nothing. Loom looks for another order only where it saw two threads at one object, one right after the other, and `set` looks
+/// at a mark before it writes it: without that it never runs the poll between the arrival and the look at the marks.
+#[test]
+fn a_waiter_that_the_marks_deny_is_not_there() {
+    for direction in [Direction::Read, Direction::Write] {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(move || {
+            let scheduled = Arc::new(ScheduledIo::default());
+            let event = {
+                let scheduled = scheduled.clone();
+                thread::spawn(move || scheduled.wake(Events::HUP))
+            };
+            let gate = Arc::new(AtomicBool::new(false));
+            let poll = {
+                let (scheduled, gate) = (scheduled.clone(), gate.clone());
+                thread::spawn(move || {
+                    gate.store(true, Relaxed);
+                    scheduled.set(direction, Waker::noop());
+                })
+            };
+            let other = scheduled.add(Events::IN, Waker::noop());
+            let name = scheduled.add(direction.mask(), Waker::noop());
+            scheduled.remove(other);
+            gate.load(Relaxed);
+            if scheduled.any_named() {
+                scheduled.remove(name);
+            }
+            assert!(!scheduled.update(name, Waker::noop()), "it was left behind");
+            event.join().unwrap();
+            poll.join().unwrap();
+            assert!(!scheduled.any_named());
+        });
     }
 }
 

@@ -71,7 +71,7 @@ impl Drop for Ready<'_> {
     #[inline]
     fn drop(&mut self) {
         if let Some(scheduled) = self.scheduled
-            && scheduled.any_numbered()
+            && scheduled.any_named()
         {
             scheduled.remove(self.name);
         }

@@ -9,19 +9,31 @@
 //! before that, and the second look sees it. (Checked by loom, `tests/io_loom.rs`.)
 //!
 //! Two kinds of waiter come: polls (`poll_ready`), of which each direction remembers the last, and `ready()` futures, any number of them, each
-//! with a number by which it can leave. Each direction has a place, and there is a list. The usual socket has one waiter a direction,
+//! with a name by which it can leave. Each direction has a place, and there is a list. The usual socket has one waiter a direction,
 //! whatever its kind, and it sits in the place:
 //!
-//! | who comes | the place is free | a poll sits there | a numbered waiter sits there |
+//! | who comes | the place is free | a poll sits there | a named waiter sits there |
 //! |---|---|---|---|
-//! | a poll | takes it | replaces it | takes it; the numbered one moves to the list |
-//! | a numbered waiter of that direction | takes it | goes to the list | goes to the list |
+//! | a poll | takes it | replaces it | takes it; the named one moves to the list |
+//! | a named waiter of that direction | takes it | goes to the list | goes to the list |
+//!
+//! Each place has a mark, which says who sits there:
+//!
+//! ```text
+//!   bits 2 to 31: how many named waiters sat here so far │ bit 1 LISTED: the list isn't empty │ bit 0 NAMED: the one that sits here has a name
+//! ```
+//!
+//! Marks are written under the lock, and read without it by a named waiter that leaves: while both say neither NAMED nor LISTED nobody has to be
+//! taken out. It can't read that while it is still there: its arrival set a bit in one of them, whoever moves it to the list sets LISTED as NAMED
+//! falls, in one store to the same mark, and LISTED falls when the list is empty.
+//!
+//! There is one of this for every socket, and every event touches it: with the slab's key it fills one cache line.
 
 use super::{
     Direction,
     wake_batch::{WakeBatch, wake},
 };
-use crate::sync::{AtomicUsize, Mutex, Ordering, lock};
+use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, lock};
 use egret_reactor::Events;
 use std::task::Waker;
 
@@ -29,46 +41,85 @@ use std::task::Waker;
 #[derive(Debug, Default)]
 pub(crate) struct ScheduledIo {
     wakers: Mutex<Wakers>,
-    /// How many numbered waiters there are. Written under the lock. Read without it by one that leaves: as long as it is still there it
-    /// can't read zero, for its own arrival counts.
-    numbered: AtomicUsize,
+    read: Mark,
+    write: Mark,
 }
+
+const _: () =
+    assert!(cfg!(egret_loom) || size_of::<ScheduledIo>() <= 56, "with the key it is more than a line");
 
 #[derive(Debug, Default)]
 struct Wakers {
-    reader: Option<Waiter>,
-    writer: Option<Waiter>,
-    /// Boxed, because a socket seldom has any and there are many sockets.
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    /// Boxed, because a socket seldom has any and there are many sockets. Once made it stays: it counts.
     listed: Option<Box<Listed>>,
-    last_id: u64,
 }
 
 #[derive(Debug, Default)]
-struct Listed(Vec<Waiter>);
+struct Listed {
+    waiters: Vec<Waiter>,
+    /// How many came to the list without having sat in a place.
+    count: u64,
+}
 
-/// Three words.
 #[derive(Debug)]
 struct Waiter {
     name: Name,
     waker: Waker,
 }
 
-/// The low 16 bits are the conditions that wake it, the rest is its number: [`POLL`], or that of a `ready()` future. Of the
-/// futures of one socket the first 2^48 are told apart.
+/// See the module's text.
+#[derive(Debug, Default)]
+struct Mark(AtomicU32);
+
+const NAMED: u32 = 1;
+const LISTED: u32 = 2;
+const COUNT_SHIFT: u32 = 2;
+
+impl Mark {
+    #[inline]
+    fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// The lock makes it one writer at a time, so no read-modify-write is needed.
+    #[inline]
+    fn set(&self, _locked: &mut MutexGuard<'_, Wakers>, mark: u32) {
+        self.0.store(mark, Ordering::Relaxed);
+    }
+
+    /// How many named waiters sat there so far.
+    #[inline]
+    fn count(&self) -> u32 {
+        self.get() >> COUNT_SHIFT
+    }
+
+    fn has(&self, bit: u32) -> bool {
+        self.get() & bit != 0
+    }
+}
+
+/// The low 16 bits are the conditions that wake it; the rest is its number: how many had sat in its place when it came, or, with the highest bit,
+/// how many had come to the list. Of one place the last 2^30 are told apart, of the list 2^47.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Name(u64);
 
-/// The number of waiters that have none.
-const POLL: u64 = 0;
+const NUMBER_SHIFT: u32 = 16;
+const ON_THE_LIST: u64 = 1 << 63;
 
 impl Name {
-    fn new(id: u64, mask: Events) -> Self {
-        Self(id << 16 | u64::from(mask.bits() as u16))
+    fn placed(mask: Events, count: u32) -> Self {
+        Self(u64::from(count) << NUMBER_SHIFT | u64::from(mask.bits() as u16))
+    }
+
+    fn listed(mask: Events, count: u64) -> Self {
+        Self(ON_THE_LIST | count << NUMBER_SHIFT | u64::from(mask.bits() as u16))
     }
 
     /// Of one that is not among the waiters.
     pub(crate) fn unnumbered(mask: Events) -> Self {
-        Self::new(POLL, mask)
+        Self::placed(mask, 0)
     }
 
     /// Which events wake it.
@@ -76,9 +127,16 @@ impl Name {
         Events::from_bits_retain(u32::from(self.0 as u16))
     }
 
-    fn is_numbered(self) -> bool {
-        self.0 >> 16 != POLL
+    /// The place it sat in first, if that wasn't the list, and its number there.
+    fn place(self) -> Option<(Direction, u32)> {
+        let direction = direction_of(self.mask()).filter(|_| self.0 & ON_THE_LIST == 0)?;
+        Some((direction, (self.0 >> NUMBER_SHIFT) as u32))
     }
+}
+
+/// The direction whose place a waiter for these conditions may take.
+fn direction_of(mask: Events) -> Option<Direction> {
+    [Direction::Read, Direction::Write].into_iter().find(|direction| direction.mask() == mask)
 }
 
 impl Waiter {
@@ -88,65 +146,66 @@ impl Waiter {
 }
 
 impl Wakers {
-    fn place(&mut self, direction: Direction) -> &mut Option<Waiter> {
+    fn place(&mut self, direction: Direction) -> &mut Option<Waker> {
         match direction {
             Direction::Read => &mut self.reader,
             Direction::Write => &mut self.writer,
         }
     }
 
-    /// The place for a mask that names one direction.
-    fn place_for(&mut self, mask: Events) -> Option<&mut Option<Waiter>> {
-        [Direction::Read, Direction::Write]
-            .into_iter()
-            .find(|direction| direction.mask() == mask)
-            .map(|direction| self.place(direction))
+    fn listed(&mut self) -> &mut [Waiter] {
+        self.listed.as_mut().map_or(&mut [], |listed| &mut listed.waiters)
     }
 
-    /// The numbered waiter, wherever it sits.
-    fn find(&mut self, name: Name) -> Option<&mut Waiter> {
-        let Self { reader, writer, listed, .. } = self;
-        let listed = listed.iter_mut().flat_map(|listed| &mut listed.0);
-        [reader, writer].into_iter().flatten().chain(listed).find(|waiter| waiter.name == name)
-    }
-
-    fn take(&mut self, name: Name) -> Option<Waiter> {
-        for place in [&mut self.reader, &mut self.writer] {
-            if place.as_ref().is_some_and(|waiter| waiter.name == name) {
-                return place.take();
-            }
-        }
-        let listed = &mut self.listed.as_mut()?.0;
-        let at = listed.iter().position(|waiter| waiter.name == name)?;
-        Some(listed.swap_remove(at))
+    fn take_listed(&mut self, name: Name) -> Option<Waiter> {
+        let waiters = &mut self.listed.as_mut()?.waiters;
+        let at = waiters.iter().position(|waiter| waiter.name == name)?;
+        Some(waiters.swap_remove(at))
     }
 
     /// The next on the list, from `at` on, that these events wake.
-    fn take_listed(&mut self, events: Events, at: &mut usize) -> Option<Waiter> {
-        let listed = &mut self.listed.as_mut()?.0;
-        *at += listed[*at..].iter().position(|waiter| waiter.hears(events))?;
-        Some(listed.swap_remove(*at))
-    }
-
-    fn list(&mut self, waiter: Waiter) {
-        self.listed.get_or_insert_default().0.push(waiter);
+    fn next_listed(&mut self, events: Events, at: &mut usize) -> Option<Waiter> {
+        let waiters = &mut self.listed.as_mut()?.waiters;
+        *at += waiters[*at..].iter().position(|waiter| waiter.hears(events))?;
+        Some(waiters.swap_remove(*at))
     }
 }
 
 impl ScheduledIo {
+    fn mark(&self, direction: Direction) -> &Mark {
+        match direction {
+            Direction::Read => &self.read,
+            Direction::Write => &self.write,
+        }
+    }
+
+    /// Whether it is this waiter that sits in the place it took.
+    fn sits(&self, name: Name) -> Option<Direction> {
+        let (direction, number) = name.place()?;
+        let mark = self.mark(direction);
+        (mark.has(NAMED) && mark.count() == number).then_some(direction)
+    }
+
     /// Remembers the task that polls in this direction; the one that polled before is forgotten.
     pub(crate) fn set(&self, direction: Direction, waker: &Waker) {
-        let is_there = |waiter: &Waiter| !waiter.name.is_numbered() && waiter.waker.will_wake(waker);
-        if lock(&self.wakers).place(direction).as_ref().is_some_and(is_there) {
-            return;
+        let mark = self.mark(direction);
+        {
+            let mut wakers = lock(&self.wakers);
+            let there = wakers.place(direction).as_ref();
+            if !mark.has(NAMED) && there.is_some_and(|there| there.will_wake(waker)) {
+                return;
+            }
         }
         // Cloning and dropping wakers is user code: not under the lock.
-        let waiter = Waiter { name: Name::unnumbered(direction.mask()), waker: waker.clone() };
+        let waker = waker.clone();
         let old = {
             let mut wakers = lock(&self.wakers);
-            match wakers.place(direction).replace(waiter) {
-                Some(numbered) if numbered.name.is_numbered() => {
-                    wakers.list(numbered);
+            let old = wakers.place(direction).replace(waker);
+            match old {
+                Some(waker) if mark.has(NAMED) => {
+                    let name = Name::placed(direction.mask(), mark.count());
+                    wakers.listed.get_or_insert_default().waiters.push(Waiter { name, waker });
+                    mark.set(&mut wakers, mark.get() & !NAMED | LISTED);
                     None
                 }
                 old => old,
@@ -159,77 +218,104 @@ impl ScheduledIo {
     pub(crate) fn add(&self, mask: Events, waker: &Waker) -> Name {
         let waker = waker.clone();
         let mut wakers = lock(&self.wakers);
-        wakers.last_id += 1;
-        let name = Name::new(wakers.last_id, mask);
-        let waiter = Waiter { name, waker };
-        self.count(&mut wakers, 1);
-        match wakers.place_for(mask) {
-            Some(place @ None) => *place = Some(waiter),
-            _ => wakers.list(waiter),
+        if let Some(direction) = direction_of(mask)
+            && wakers.place(direction).is_none()
+        {
+            *wakers.place(direction) = Some(waker);
+            let mark = self.mark(direction);
+            let counted = (mark.get() & !NAMED).wrapping_add(1 << COUNT_SHIFT);
+            mark.set(&mut wakers, counted | NAMED);
+            return Name::placed(mask, mark.count());
         }
+        let listed = wakers.listed.get_or_insert_default();
+        listed.count += 1;
+        let name = Name::listed(mask, listed.count);
+        listed.waiters.push(Waiter { name, waker });
+        self.read.set(&mut wakers, self.read.get() | LISTED);
         name
     }
 
     /// Gives a waiter another waker. False if it was woken, and thereby taken out, meanwhile.
     #[must_use]
     pub(crate) fn update(&self, name: Name, waker: &Waker) -> bool {
-        match lock(&self.wakers).find(name) {
+        match self.find(&mut lock(&self.wakers), name) {
             None => return false,
-            Some(waiter) if waiter.waker.will_wake(waker) => return true,
+            Some(there) if there.will_wake(waker) => return true,
             Some(_) => {}
         }
         let mut waker = waker.clone();
-        match lock(&self.wakers).find(name) {
+        match self.find(&mut lock(&self.wakers), name) {
             None => return false,
-            Some(waiter) => std::mem::swap(&mut waiter.waker, &mut waker),
+            Some(there) => std::mem::swap(there, &mut waker),
         }
         true
     }
 
-    /// False if no numbered waiter is left to [`remove`](Self::remove).
+    /// The waker of a named waiter, wherever it is.
+    fn find<'a>(&self, wakers: &'a mut MutexGuard<'_, Wakers>, name: Name) -> Option<&'a mut Waker> {
+        match self.sits(name) {
+            Some(direction) => wakers.place(direction).as_mut(),
+            None => {
+                wakers.listed().iter_mut().find(|waiter| waiter.name == name).map(|waiter| &mut waiter.waker)
+            }
+        }
+    }
+
+    /// False if no named waiter is left to [`remove`](Self::remove). Doesn't take the lock.
     #[inline]
-    pub(crate) fn any_numbered(&self) -> bool {
-        self.numbered.load(Ordering::Relaxed) > 0
+    pub(crate) fn any_named(&self) -> bool {
+        (self.read.get() | self.write.get()) & (NAMED | LISTED) != 0
     }
 
     /// Takes a waiter out, if it still is there.
     pub(crate) fn remove(&self, name: Name) {
-        let waiter = {
+        let waker = {
             let mut wakers = lock(&self.wakers);
-            let waiter = wakers.take(name);
-            self.count_out(&mut wakers, waiter.as_ref());
-            waiter
+            match self.sits(name) {
+                Some(direction) => self.take(&mut wakers, direction),
+                None => {
+                    let waiter = wakers.take_listed(name);
+                    self.look_at_list(&mut wakers);
+                    waiter.map(|waiter| waiter.waker)
+                }
+            }
         };
-        drop(waiter);
+        drop(waker);
     }
 
-    /// A waiter was taken out.
-    fn count_out(&self, wakers: &mut Wakers, waiter: Option<&Waiter>) {
-        if waiter.is_some_and(|waiter| waiter.name.is_numbered()) {
-            self.count(wakers, -1);
+    /// Empties a place.
+    fn take(&self, wakers: &mut MutexGuard<'_, Wakers>, direction: Direction) -> Option<Waker> {
+        let mark = self.mark(direction);
+        if mark.has(NAMED) {
+            mark.set(wakers, mark.get() & !NAMED);
         }
+        wakers.place(direction).take()
     }
 
-    /// Adds to the number of numbered waiters. The lock makes it one writer at a time, so no read-modify-write is needed.
-    fn count(&self, _locked: &mut Wakers, change: isize) {
-        let now = self.numbered.load(Ordering::Relaxed);
-        self.numbered.store(now.wrapping_add_signed(change), Ordering::Relaxed);
+    /// Some were taken off the list.
+    fn look_at_list(&self, wakers: &mut MutexGuard<'_, Wakers>) {
+        if wakers.listed().is_empty() {
+            for mark in [&self.read, &self.write] {
+                mark.set(wakers, mark.get() & !LISTED);
+            }
+        }
     }
 
     /// Wakes whoever waits for one of these events.
     pub(crate) fn wake(&self, events: Events) {
         let mut wakers = lock(&self.wakers);
-        let reader = if events.intersects(Direction::Read.mask()) { wakers.reader.take() } else { None };
-        let writer = if events.intersects(Direction::Write.mask()) { wakers.writer.take() } else { None };
-        self.count_out(&mut wakers, reader.as_ref());
-        self.count_out(&mut wakers, writer.as_ref());
-        let listed = wakers.listed.iter().flat_map(|listed| &listed.0).any(|waiter| waiter.hears(events));
+        let mut taken = |direction: Direction| {
+            let hears = events.intersects(direction.mask());
+            if hears { self.take(&mut wakers, direction) } else { None }
+        };
+        let (reader, writer) = (taken(Direction::Read), taken(Direction::Write));
+        let listed = wakers.listed().iter().any(|waiter| waiter.hears(events));
         drop(wakers);
-        if let Some(waiter) = reader {
-            wake(waiter.waker);
+        if let Some(waker) = reader {
+            wake(waker);
         }
-        if let Some(waiter) = writer {
-            wake(waiter.waker);
+        if let Some(waker) = writer {
+            wake(waker);
         }
         if listed {
             self.wake_listed(events);
@@ -245,8 +331,11 @@ impl ScheduledIo {
     pub(crate) fn clear(&self) {
         let (reader, writer, listed) = {
             let mut wakers = lock(&self.wakers);
-            self.numbered.store(0, Ordering::Relaxed);
-            (wakers.reader.take(), wakers.writer.take(), wakers.listed.take())
+            let reader = self.take(&mut wakers, Direction::Read);
+            let writer = self.take(&mut wakers, Direction::Write);
+            let listed = wakers.listed.take();
+            self.look_at_list(&mut wakers);
+            (reader, writer, listed)
         };
         drop((reader, writer, listed));
     }
@@ -257,11 +346,11 @@ impl ScheduledIo {
             let mut wakers = lock(&self.wakers);
             let mut at = 0;
             while !batch.is_full()
-                && let Some(waiter) = wakers.take_listed(events, &mut at)
+                && let Some(waiter) = wakers.next_listed(events, &mut at)
             {
-                self.count_out(&mut wakers, Some(&waiter));
                 batch.push(waiter.waker);
             }
+            self.look_at_list(&mut wakers);
             let more = batch.is_full();
             drop(wakers);
             batch.wake();

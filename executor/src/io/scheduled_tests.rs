@@ -177,3 +177,74 @@ fn a_future_that_leaves_its_place_frees_it_and_nobody_elses() {
     io.wake(Events::OUT);
     assert_eq!([first.take(), poll.take()], [0, 1]);
 }
+
+/// Long random scripts, beside a list that says what has to happen.
+#[test]
+fn whoever_comes_and_goes_the_marks_are_right() {
+    /// Who waits there: its flag, what it hears, its name; none is a poll.
+    struct There {
+        flag: Arc<Flag>,
+        mask: Events,
+        name: Option<Name>,
+    }
+    let masks =
+        [Direction::Read.mask(), Direction::Write.mask(), Events::IN, super::super::mask(Events::PRI)];
+    let mut random = 0x9e37_79b9_7f4a_7c15u64;
+    let mut below = |bound: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random >> 33) as usize % bound
+    };
+    let io = ScheduledIo::default();
+    let mut there: Vec<There> = Vec::new();
+    let mut gone: Vec<Name> = Vec::new();
+    for step in 0..20_000 {
+        let (flag, waker) = flag();
+        match below(8) {
+            0..=2 => {
+                let mask = masks[below(masks.len())];
+                let name = Some(io.add(mask, &waker));
+                there.push(There { flag, mask, name });
+            }
+            3 => {
+                let direction = [Direction::Read, Direction::Write][below(2)];
+                io.set(direction, &waker);
+                there.retain(|waiter| waiter.name.is_some() || waiter.mask != direction.mask());
+                there.push(There { flag, mask: direction.mask(), name: None });
+            }
+            4 | 5 if !there.is_empty() => {
+                let at = below(there.len());
+                if let Some(name) = there[at].name {
+                    there.remove(at);
+                    io.remove(name);
+                    gone.push(name);
+                }
+            }
+            6 if !there.is_empty() => {
+                let at = below(there.len());
+                if let Some(name) = there[at].name {
+                    assert!(io.update(name, &waker), "step {step}");
+                    there[at].flag = flag;
+                }
+            }
+            7 => {
+                let events = [Events::IN, Events::OUT, Events::PRI, Events::HUP][below(4)];
+                io.wake(events);
+                there.retain(|waiter| {
+                    let hears = waiter.mask.intersects(events);
+                    assert_eq!(waiter.flag.take(), usize::from(hears), "step {step}");
+                    gone.extend(waiter.name.filter(|_| hears));
+                    !hears
+                });
+            }
+            _ => {}
+        }
+        assert_eq!(io.any_named(), there.iter().any(|waiter| waiter.name.is_some()), "step {step}");
+        // Who has gone finds nobody under its name, however often others sat there since.
+        if let Some(name) = gone.get(below(gone.len() + 1)) {
+            io.remove(*name);
+            assert!(!io.update(*name, Waker::noop()), "step {step}");
+        }
+    }
+}

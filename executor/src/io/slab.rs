@@ -19,7 +19,7 @@
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 use std::{io, sync::OnceLock};
 
-/// Slots of a page. A guess: a small server's sockets, 5 KiB. (Pages that double instead would be empty by half.)
+/// Slots of a page. A guess: a small server's sockets, 4 KiB. (Pages that double instead would be empty by half.)
 const PAGE: usize = 64;
 /// Shelves double: with 26 of them every 32-bit index but the last 64 has its place.
 const SHELVES: usize = 26;
@@ -37,6 +37,8 @@ pub(crate) struct Slab<T> {
 type Shelf<T> = Box<[OnceLock<Page<T>>]>;
 type Page<T> = Box<[Slot<T>]>;
 
+/// Of sockets, a cache line.
+#[repr(align(64))]
 struct Slot<T> {
     /// The slot's key, if it is taken. Its generation is odd then, and even while the slot is free.
     key: AtomicU64,
