@@ -47,6 +47,7 @@
 //! ```
 
 mod idle;
+mod prefetch;
 mod queue;
 mod sync;
 pub mod task;

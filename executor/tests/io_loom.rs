@@ -7,6 +7,9 @@
 #[path = "../src/sync.rs"]
 mod sync;
 
+#[path = "../src/prefetch.rs"]
+mod prefetch;
+
 #[path = "../src/io/mod.rs"]
 mod io;
 

@@ -71,6 +71,8 @@ mod fork;
 #[cfg(not(egret_loom))]
 mod lane;
 mod parker;
+#[cfg(not(egret_loom))]
+mod prefetch;
 mod seat;
 mod source;
 mod sync;

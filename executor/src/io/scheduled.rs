@@ -29,10 +29,7 @@
 //!
 //! There is one of this for every socket, and every event touches it: with the slab's key it fills one cache line.
 
-use super::{
-    Direction,
-    wake_batch::{WakeBatch, wake},
-};
+use super::{Direction, wake_batch::WakeBatch};
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, lock};
 use egret_reactor::Events;
 use std::task::Waker;
@@ -47,6 +44,9 @@ pub(crate) struct ScheduledIo {
 
 const _: () =
     assert!(cfg!(egret_loom) || size_of::<ScheduledIo>() <= 56, "with the key it is more than a line");
+
+/// One a direction.
+pub(crate) const PLACES: usize = 2;
 
 #[derive(Debug, Default)]
 struct Wakers {
@@ -303,20 +303,24 @@ impl ScheduledIo {
 
     /// Wakes whoever waits for one of these events.
     pub(crate) fn wake(&self, events: Events) {
+        let mut batch = WakeBatch::new();
+        self.gather(events, &mut batch);
+        batch.wake();
+    }
+
+    /// Takes the wakers of those who wait for one of these events into `batch`, which has room for [`PLACES`]; those on the list are woken here.
+    #[inline]
+    pub(crate) fn gather(&self, events: Events, batch: &mut WakeBatch) {
         let mut wakers = lock(&self.wakers);
-        let mut taken = |direction: Direction| {
-            let hears = events.intersects(direction.mask());
-            if hears { self.take(&mut wakers, direction) } else { None }
-        };
-        let (reader, writer) = (taken(Direction::Read), taken(Direction::Write));
+        for direction in [Direction::Read, Direction::Write] {
+            if events.intersects(direction.mask())
+                && let Some(waker) = self.take(&mut wakers, direction)
+            {
+                batch.push(waker);
+            }
+        }
         let listed = wakers.listed().iter().any(|waiter| waiter.hears(events));
         drop(wakers);
-        if let Some(waker) = reader {
-            wake(waker);
-        }
-        if let Some(waker) = writer {
-            wake(waker);
-        }
         if listed {
             self.wake_listed(events);
         }

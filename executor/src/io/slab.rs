@@ -16,6 +16,7 @@
 //! between the comparison and the use is lent nevertheless: it is free or its successor's, and what is done to it must be harmless
 //! there. (Here: waking somebody for nothing.)
 
+use crate::prefetch::prefetch;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 use std::{io, sync::OnceLock};
 
@@ -89,6 +90,14 @@ impl<T: Default> Slab<T> {
     pub(crate) fn get(&self, key: u64) -> Option<&T> {
         let slot = self.slot(key)?;
         (is_taken(key) && slot.key.load(Ordering::Acquire) == key).then_some(&slot.value)
+    }
+
+    /// Begins to load the slot of a key.
+    #[inline]
+    pub(crate) fn prefetch(&self, key: u64) {
+        if let Some(slot) = self.slot(key) {
+            prefetch(slot);
+        }
     }
 
     /// Gives a slot back; false if the key was stale already.

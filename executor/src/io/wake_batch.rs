@@ -1,10 +1,17 @@
 //! Wakers gathered under a lock, to be woken after it was dropped. On the stack, so that firing and dispatching don't allocate.
 
-use crate::task::quiet::quietly;
+use crate::{prefetch::prefetch, task::quiet::quietly};
 use std::task::Waker;
 
 /// How many wakers a batch holds before the lock has to be dropped for them (tokio's number).
 pub(crate) const BATCH: usize = 32;
+
+/// What most machines load at once, in bytes.
+const LINE: usize = 64;
+
+/// The lines of a task that are touched when it is woken and polled, as far as they are known here: its state, and its future from the beginning.
+/// (The task of an HTTP connection has four in all.)
+const TASK: usize = 4;
 
 /// Up to [`BATCH`] wakers. A waker that panics doesn't take its neighbours' wakes with it.
 pub(crate) struct WakeBatch {
@@ -21,8 +28,16 @@ impl WakeBatch {
         self.len == BATCH
     }
 
-    /// Adds a waker. Panics if the batch is full.
+    /// How many more fit.
+    pub(crate) fn room(&self) -> usize {
+        BATCH - self.len
+    }
+
+    /// Adds a waker, and begins to load what it wakes. Panics if the batch is full.
     pub(crate) fn push(&mut self, waker: Waker) {
+        for line in 0..TASK {
+            prefetch(waker.data().cast::<u8>().wrapping_add(line * LINE));
+        }
         self.wakers[self.len] = Some(waker);
         self.len += 1;
     }

@@ -12,6 +12,7 @@ use super::Armed;
 use crate::eventpoll::ready::Batch;
 use crate::events::Events;
 use crate::feed::{Completion, Fallen, Token};
+use crate::prefetch::prefetch;
 use crate::sync::Arc;
 use std::os::fd::RawFd;
 use std::time::Instant;
@@ -134,6 +135,15 @@ impl Arms {
     pub(super) fn get(&mut self, token: Token) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(token.0 as u32 as usize)?;
         (u64::from(slot.generation) == token.0 >> 32).then_some(slot)
+    }
+
+    /// Begins to load what an answer for this token will be told to.
+    #[inline]
+    pub(super) fn prefetch(&self, token: Token) {
+        let slot = self.slots.get(token.0 as u32 as usize);
+        if let Some(target) = slot.and_then(|slot| slot.target.as_ref()) {
+            prefetch(Arc::as_ptr(target).cast::<u8>());
+        }
     }
 
     /// The arms whose descriptors may be asked for their level at any time: an event too many does no harm there.

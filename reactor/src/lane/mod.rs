@@ -45,6 +45,9 @@ const AWAKE: u8 = 0;
 const DOZING: u8 = 1;
 const KICKED: u8 = 2;
 
+/// So many completions ahead of the one that is published targets are being loaded. A guess: about as many misses as a core has under way.
+const AHEAD: usize = 8;
+
 /// What a completion is for.
 pub(crate) trait Armed: Send + Sync {
     /// The conditions in `level` hold. Called under the lane's lock: publishes, and wakes through `wakes`.
@@ -291,11 +294,16 @@ impl LaneInner {
             let mut wakes = Wakes::with_batch(pumping, std::mem::take(&mut arms.batch));
             let mut completions = std::mem::take(&mut arms.completions);
             let harvested = self.feed.harvest(&mut completions);
-            let mut answers = completions.drain(..).peekable();
-            while let Some(completion) = answers.next() {
-                self.publish(&mut arms, completion, answers.peek(), &mut wakes);
+            for completion in completions.iter().take(AHEAD) {
+                arms.prefetch(completion.token);
             }
-            drop(answers);
+            for (at, completion) in completions.iter().enumerate() {
+                if let Some(ahead) = completions.get(at + AHEAD) {
+                    arms.prefetch(ahead.token);
+                }
+                self.publish(&mut arms, completion, completions.get(at + 1), &mut wakes);
+            }
+            completions.clear();
             arms.completions = completions;
             arms.batch = wakes.publish();
             self.occupied.store(arms.occupied(), Ordering::Relaxed);
@@ -319,11 +327,11 @@ impl LaneInner {
     fn publish(
         &self,
         arms: &mut Arms,
-        completion: Completion,
+        completion: &Completion,
         next: Option<&Completion>,
         wakes: &mut Wakes<'_>,
     ) {
-        let Completion { token, level, last } = completion;
+        let Completion { token, level, last } = *completion;
         match token {
             Token::NONE => return,
             Token::WAKE => {

@@ -120,7 +120,7 @@ fn an_arm_that_ends_with_an_error_comes_back_when_its_user_finds_it_would_block(
     let answer = |level| {
         let mut arms = lane.arms.lock();
         let mut wakes = Wakes::new(None);
-        lane.publish(&mut arms, Completion { token, level, last: true }, None, &mut wakes);
+        lane.publish(&mut arms, &Completion { token, level, last: true }, None, &mut wakes);
     };
     // The real arm goes first, so that the made-up answer below is the truth.
     lane.feed.disarm_now(token).map(drop).unwrap();
