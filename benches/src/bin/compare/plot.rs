@@ -75,7 +75,7 @@ fn pictures(results: &Results) -> Result<Vec<Picture>, String> {
         let picture = relative_to_tokio(results, &lines("http", metric), words, log_from);
         add(&format!("http_{metric}"), picture)?;
     }
-    for name in names(results.lines.iter().filter(|line| line.contest == "stall")) {
+    for name in names(results.lines.iter().filter(|line| line.contest == "stall" && line.name != "none")) {
         add(&format!("stall_{name}"), stall_picture(results, name))?;
     }
     add("memory", memory_picture(results, &lines("memory", "bytes")))?;

@@ -13,6 +13,7 @@
 //! - The healthy clients have a fixed pace and are spread evenly over it. Latency is measured from when a request was due, not
 //!   from when it could be sent, so that a stall counts for every request it delays (no coordinated omission); what is due
 //!   while an answer is missing is sent as soon as it has come, one at a time.
+//! - A third kind of turn, `none`, has no bad client: what the healthy ones feel then is the machine's part of it.
 //! - One thread with `poll` drives all healthy clients and needs a small part of a core; the bad client has a thread that
 //!   sleeps. The bad client's rest lets a stalled server catch up, so that the percentiles tell of single stalls.
 //! - A wrong answer, a request that is never answered, a bad request that was answered too early, or none at all: an error.
@@ -55,17 +56,20 @@ const PERCENTILES: [(&str, f64); 5] =
 /// What a bad handler does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bad {
+    None,
     Sleep,
     Spin,
 }
 
 impl Bad {
-    const ALL: [Bad; 2] = [Bad::Sleep, Bad::Spin];
+    const ALL: [Bad; 3] = [Bad::None, Bad::Sleep, Bad::Spin];
 
-    fn path(self) -> &'static str {
+    /// What the bad client asks for, if there is one.
+    fn path(self) -> Option<&'static str> {
         match self {
-            Bad::Sleep => "/block",
-            Bad::Spin => "/spin",
+            Bad::None => None,
+            Bad::Sleep => Some("/block"),
+            Bad::Spin => Some("/spin"),
         }
     }
 }
@@ -73,6 +77,7 @@ impl Bad {
 impl fmt::Display for Bad {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Bad::None => "none",
             Bad::Sleep => "sleep",
             Bad::Spin => "spin",
         })
@@ -170,12 +175,15 @@ fn turn_of(who: Contestant, bad: Bad, options: &Options) -> Result<Vec<Duration>
     let port = server.port();
     let stop = AtomicBool::new(false);
     let latencies = thread::scope(|scope| {
-        let worst = scope.spawn(|| be_bad(port, bad, &stop));
+        let stop = &stop;
+        let worst = bad.path().map(|path| scope.spawn(move || be_bad(port, path, stop)));
         let latencies = be_healthy(port, options.length, || stop.store(true, Ordering::Relaxed));
         stop.store(true, Ordering::Relaxed);
-        let blocks = worst.join().map_err(|_| "the bad client panicked")??;
-        if blocks == 0 {
-            return Err("nothing was blocked".to_string());
+        if let Some(worst) = worst {
+            let blocks = worst.join().map_err(|_| "the bad client panicked")??;
+            if blocks == 0 {
+                return Err("nothing was blocked".to_string());
+            }
         }
         latencies
     })?;
@@ -184,11 +192,11 @@ fn turn_of(who: Contestant, bad: Bad, options: &Options) -> Result<Vec<Duration>
 }
 
 /// The bad client: returns how many of its requests were answered.
-fn be_bad(port: u16, bad: Bad, stop: &AtomicBool) -> Result<usize, String> {
+fn be_bad(port: u16, path: &str, stop: &AtomicBool) -> Result<usize, String> {
     let run = || -> io::Result<usize> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_read_timeout(Some(BAD_ANSWER))?;
-        let (request, expected) = client::exchange(bad.path());
+        let (request, expected) = client::exchange(path);
         let mut answer = vec![0; expected.len()];
         let mut blocks = 0;
         while !stop.load(Ordering::Relaxed) {
@@ -356,10 +364,10 @@ mod tests {
 
     #[test]
     fn a_bad_path_keeps_its_thread() {
-        for bad in Bad::ALL {
+        for path in Bad::ALL.into_iter().filter_map(Bad::path) {
             let start = Instant::now();
-            handle(&client::exchange(bad.path()).0);
-            assert!(start.elapsed() >= BLOCK, "{bad}");
+            handle(&client::exchange(path).0);
+            assert!(start.elapsed() >= BLOCK, "{path}");
         }
     }
 
