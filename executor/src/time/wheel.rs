@@ -183,11 +183,18 @@ impl<T, O> Wheel<T, O> {
         let index = u32::try_from(self.values.len()).unwrap_or(FIRED);
         assert!(index < FIRED, "more than 2^32 - 2 timers on one worker");
         if index as usize / BLOCK == self.blocks.len() {
-            self.blocks.push(Arc::new(Block::new(owner())));
+            self.add_block(owner());
         }
         self.values.push(Value::Waits(value));
         self.move_to(index, due);
         Index(index)
+    }
+
+    /// Apart, because a block is made on the stack: an insertion that makes none shall not have one in its frame.
+    #[cold]
+    #[inline(never)]
+    fn add_block(&mut self, owner: O) {
+        self.blocks.push(Arc::new(Block::new(owner)));
     }
 
     /// The block that a timer's due tick is in.
