@@ -14,6 +14,7 @@
 //! | `shared` | what all threads of a runtime share; scheduling from outside; the end of a runtime |
 //! | `worker` | the loop of a worker thread and scheduling from inside of it |
 //! | `queue`, `idle` | the run queues and the books of who sleeps: plain, model-checked with loom |
+//! | [`cancel`] | tokens that tell tasks to end |
 //! | `stall` | who has not come by, and so has to be served by another |
 //! | `processor` | how a worker shares its processor with other threads |
 //! | `context`, `coop` | the thread-locals: which runtime, which worker, how much budget |
@@ -46,6 +47,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+pub mod cancel;
 mod idle;
 mod prefetch;
 mod queue;
@@ -83,6 +85,7 @@ pub use task::{JoinError, JoinHandle};
 #[cfg(egret_loom)]
 #[doc(hidden)]
 pub mod model {
+    pub use crate::cancel::CancellationToken;
     pub use crate::idle::{Idle, Settled};
     pub use crate::queue::{Injector, Local, Pointer, Remote, local};
     pub use crate::task::registry::{Closed, Key, Registry};
