@@ -56,12 +56,23 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`Builder`], [`Runtime`], [`Handle`] | making a runtime, entering it, ending it |
+//! | [`runtime`]: [`Builder`], [`Runtime`], [`Handle`] | making a runtime, entering it, ending it |
 //! | [`spawn`], [`JoinHandle`], [`JoinError`], [`task`] | tasks: their results, their panics, giving way |
 //! | [`net`] | TCP |
 //! | [`io`] | the traits for reading and writing |
 //! | [`time`] | sleeping and timeouts |
+//! | `#[egret::main]`, `#[egret::test]` | a runtime for an `async fn` |
 //! | [`reactor`] | the engine underneath, usable alone |
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `macros` (on by default) | `#[egret::main]` and `#[egret::test]` |
+//! | `tokio-io` | tokio's `AsyncRead` and `AsyncWrite` on the sockets, directly on its `ReadBuf`; the traits of `futures-io` are always there |
+//! | `hyper` | `egret::rt`: executor, timer and sockets for hyper 1.x, http1 and http2, and for what is built on it |
+//!
+//! What needs no runtime needs no feature: `tokio::sync`, `async-channel`, `futures-util` and `async-lock` work as they are.
 //!
 //! # Choosing the feed
 //!
@@ -69,8 +80,13 @@
 //! `poll(2)`. The environment variable `EGRET_FEED` (`uring`, `aio`, `poll`) and the builder override the choice; a feed that was asked for by
 //! name and cannot be had is an error that says why.
 
+#[cfg(feature = "macros")]
+pub use egret_macros::{main, test};
+
 pub use egret_executor::{Builder, EnterGuard, Handle, JoinError, JoinHandle, Runtime, spawn};
 
+/// Making a runtime, entering it, ending it; its counters.
+pub use egret_executor::runtime;
 /// Tasks: [`yield_now`](egret_executor::task::yield_now), handles and errors.
 pub use egret_executor::task;
 /// Sleeping and timeouts.
@@ -78,6 +94,9 @@ pub use egret_executor::time;
 pub use egret_net::io;
 /// The readiness engine under the runtime, synchronous and usable alone.
 pub use egret_reactor as reactor;
+
+#[cfg(feature = "hyper")]
+pub mod rt;
 
 pub mod net {
     //! TCP sockets.

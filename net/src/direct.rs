@@ -11,15 +11,35 @@ use std::ptr;
 /// Moves what has arrived to the front of `buffer`; returns how many bytes, zero at the end of the stream.
 #[inline]
 pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the buffer is borrowed for writing.
+    unsafe { receive_at(socket, buffer.as_mut_ptr(), buffer.len()) }
+}
+
+/// The same into memory that may never have been written: as many bytes of it as are returned have been, the others are what they were.
+#[cfg(feature = "tokio-io")]
+#[inline]
+pub(crate) fn receive_uninit(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [std::mem::MaybeUninit<u8>],
+) -> io::Result<usize> {
+    // SAFETY: the buffer is borrowed for writing.
+    unsafe { receive_at(socket, buffer.as_mut_ptr().cast(), buffer.len()) }
+}
+
+/// # Safety
+///
+/// `len` bytes from `start` on may be written.
+#[inline]
+unsafe fn receive_at(socket: BorrowedFd<'_>, start: *mut u8, len: usize) -> io::Result<usize> {
     let nobody = ptr::null_mut::<u8>();
-    // SAFETY: recvfrom(2) writes at most `len` bytes to the buffer, which is borrowed for writing, and no address where there are null pointers
+    // SAFETY: recvfrom(2) writes at most `len` bytes to the buffer, which the caller vouches for, and no address where there are null pointers
     // for it. The descriptor is open as long as its borrow.
     let moved = unsafe {
         libc::syscall(
             libc::SYS_recvfrom,
             libc::c_long::from(socket.as_raw_fd()),
-            buffer.as_mut_ptr(),
-            buffer.len(),
+            start,
+            len,
             0 as libc::c_long,
             nobody,
             nobody,

@@ -41,6 +41,7 @@
 //! | `tcp` | [`TcpListener`], [`TcpStream`], their halves and traits |
 //! | `socket`, `transfer` | the loop under every read and write: try, wait, clear; and its futures |
 //! | [`io`] | the traits of `futures-io`, which the sockets implement |
+//! | `compat` | tokio's traits for them, with the feature `tokio-io` |
 //! | `ready` | [`Interest`] and [`Ready`] |
 //! | `addr`, `resolve` | [`ToSocketAddrs`], and the threads that resolve names |
 //!
@@ -48,6 +49,8 @@
 //! that runtime has ended.
 
 mod addr;
+#[cfg(feature = "tokio-io")]
+mod compat;
 mod direct;
 pub mod io;
 mod ready;
