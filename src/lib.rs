@@ -59,8 +59,9 @@
 //! | [`runtime`]: [`Builder`], [`Runtime`], [`Handle`] | making a runtime, entering it, ending it |
 //! | [`spawn`], [`JoinHandle`], [`JoinError`], [`task`] | tasks: their results, their panics, giving way |
 //! | [`net`] | TCP |
-//! | [`io`] | the traits for reading and writing |
-//! | [`time`] | sleeping and timeouts |
+//! | [`io`] | the traits for reading and writing; any source of the reactor, awaited |
+//! | [`time`] | sleeping, timeouts, intervals |
+//! | [`sync`] | telling tasks to end |
 //! | `#[egret::main]`, `#[egret::test]` | a runtime for an `async fn` |
 //! | [`reactor`] | the engine underneath, usable alone |
 //!
@@ -91,7 +92,24 @@ pub use egret_executor::runtime;
 pub use egret_executor::task;
 /// Sleeping and timeouts.
 pub use egret_executor::time;
-pub use egret_net::io;
+pub mod io {
+    //! Reading and writing: the traits of `futures-io`, which the sockets implement. Waiting for what is no socket: [`AsyncSource`].
+
+    pub use egret_executor::io::{AsyncSource, Direction, Registration, SourceReady};
+    pub use egret_net::io::*;
+}
+
+pub mod sync {
+    //! Telling tasks to end: [`CancellationToken`].
+    //!
+    //! Channels, locks and semaphores need nothing of a runtime: `tokio::sync`, `async-channel` and `async-lock` work here as they are.
+
+    pub use egret_executor::cancel::{
+        CancellationToken, DropGuard, RunUntilCancelled, RunUntilCancelledOwned, WaitForCancellation,
+        WaitForCancellationOwned,
+    };
+}
+
 /// The readiness engine under the runtime, synchronous and usable alone.
 pub use egret_reactor as reactor;
 

@@ -97,7 +97,7 @@ pub use fd::Fd;
 pub use feed::{FeedChoice, FeedKind};
 #[cfg(not(egret_loom))]
 pub use lane::{Lane, LaneGuard, Lanes};
-pub use source::{AsSource, PollTable, Source};
+pub use source::{AsSource, PollTable, Source, level};
 #[doc(hidden)]
 pub use source::{Nested, Probe};
 #[cfg(not(egret_loom))]

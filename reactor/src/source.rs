@@ -56,6 +56,30 @@ pub trait Source: Send + Sync + 'static {
     fn unwatched(&self, _lanes: &crate::Lanes) {}
 }
 
+/// Which of the conditions in `interest` hold for `source` now: asks it, and registers nothing.
+///
+/// For who has another way to hear of changes. What it answers may be over when it returns.
+///
+/// ```
+/// use egret_reactor::{Counter, Events, level};
+/// use std::sync::Arc;
+///
+/// let counter = Arc::new(Counter::new(0));
+/// assert_eq!(level(&counter, Events::IN | Events::OUT), Events::OUT);
+/// counter.write(3)?;
+/// assert_eq!(level(&counter, Events::IN), Events::IN);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Panics
+/// With the panic of the source's [`poll`](Source::poll).
+pub fn level(source: &impl AsSource, interest: Events) -> Events {
+    // A nested instance leaves there what it kept alive of its sources while it asked them: dropped here, where no lock is held.
+    let mut graveyard = Vec::new();
+    let holds = source.as_source().poll(&mut PollTable::asking(interest, &mut graveyard));
+    holds & interest.conditions()
+}
+
 /// The readiness of a source that remembers it: no code of a user's runs when it is asked.
 #[doc(hidden)]
 pub trait Probe: Hooked {

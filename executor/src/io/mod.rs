@@ -10,6 +10,7 @@
 //! - `scheduled`: who waits for one socket.
 //! - `driver`: all of a runtime's registrations.
 //! - `registration`: one socket's life in a runtime; `ready`: its waits that may be shared. The public part.
+//! - `source`: what is no socket, and awaited like one.
 //! - `wake_batch`: wakers carried out of a lock. The timers use it, too.
 
 #[cfg(not(egret_loom))]
@@ -19,6 +20,8 @@ mod registration;
 mod scheduled;
 #[cfg(not(egret_loom))]
 mod slab;
+#[cfg(not(egret_loom))]
+mod source;
 pub(crate) mod wake_batch;
 
 use egret_reactor::Events;
@@ -28,6 +31,8 @@ pub use ready::Ready;
 pub use registration::Registration;
 #[cfg(egret_loom)]
 pub(crate) use scheduled::ScheduledIo;
+#[cfg(not(egret_loom))]
+pub use source::{AsyncSource, SourceReady};
 
 /// Which way data moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
