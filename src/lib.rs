@@ -58,7 +58,7 @@
 //! |---|---|
 //! | [`runtime`]: [`Builder`], [`Runtime`], [`Handle`] | making a runtime, entering it, ending it |
 //! | [`spawn`], [`JoinHandle`], [`JoinError`], [`task`] | tasks: their results, their panics, giving way |
-//! | [`net`] | TCP |
+//! | [`net`] | TCP, UDP and Unix sockets |
 //! | [`io`] | the traits for reading and writing; any source of the reactor, awaited |
 //! | [`time`] | sleeping, timeouts, intervals |
 //! | [`sync`] | telling tasks to end |
@@ -117,10 +117,10 @@ pub use egret_reactor as reactor;
 pub mod rt;
 
 pub mod net {
-    //! TCP sockets.
+    //! TCP, UDP and Unix sockets.
 
     pub use egret_net::{
         Incoming, Interest, OwnedReadHalf, OwnedWriteHalf, ReadHalf, Ready, ReuniteError, TcpListener,
-        TcpStream, ToSocketAddrs, WriteHalf,
+        TcpStream, ToSocketAddrs, UdpSocket, UnixDatagram, UnixListener, UnixStream, WriteHalf, unix,
     };
 }

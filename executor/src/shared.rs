@@ -28,6 +28,7 @@
 //! | `phase` | Stopping by `shutdown`, Stopped by the cleaner |
 //! | `remaining` | each worker once, when it leaves |
 //! | `wait_failed` | the first worker whose wait fails |
+//! | `ended` | the cleaner, when all is done, under its own lock, a leaf |
 
 use std::{
     io::{self, Write},
@@ -42,8 +43,8 @@ use crate::{
     queue::{Injector, Remote},
     runtime::Counters,
     stall::{Heart, Watch},
-    sync::{Arc, AtomicBool, AtomicU8, AtomicUsize, Ordering, Padded, fence},
-    task::{Task, quiet::quietly, registry::Registry},
+    sync::{Arc, AtomicBool, AtomicU8, AtomicUsize, Condvar, Mutex, Ordering, Padded, fence, lock},
+    task::{Names, Task, quiet::quietly, registry::Registry},
     time::Timers,
 };
 
@@ -89,9 +90,12 @@ pub(crate) struct Shared {
     /// None if nobody watches.
     pub(crate) watch: Option<Watch>,
     pub(crate) registry: Registry,
+    pub(crate) names: Arc<Names>,
     phase: AtomicU8,
     remaining: AtomicUsize,
     wait_failed: AtomicBool,
+    ended: Mutex<bool>,
+    has_ended: Condvar,
 }
 
 impl Shared {
@@ -113,9 +117,12 @@ impl Shared {
             idle: Padded(Idle::new(workers, watch.is_some())),
             watch,
             registry: Registry::new(workers),
+            names: Arc::default(),
             phase: AtomicU8::new(RUNNING),
             remaining: AtomicUsize::new(workers),
             wait_failed: AtomicBool::new(false),
+            ended: Mutex::new(false),
+            has_ended: Condvar::new(),
         }
     }
 
@@ -192,7 +199,16 @@ impl Shared {
         self.eventpoll.notify_one();
         if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.clean();
+            *lock(&self.ended) = true;
+            self.has_ended.notify_all();
         }
+    }
+
+    /// Waits until the last worker has cleaned, at most so long.
+    pub(crate) fn wait_for_end(&self, timeout: Duration) {
+        let ended = lock(&self.ended);
+        // It is for the caller to go on either way; poison says nothing of a flag.
+        let _ended = self.has_ended.wait_timeout_while(ended, timeout, |ended| !*ended);
     }
 
     fn clean(&self) {

@@ -1,4 +1,4 @@
-//! Sockets for egret: TCP whose waiting is done by the readiness engine and whose data moves through plain nonblocking system calls.
+//! Sockets for egret: TCP, UDP and Unix, whose waiting is done by the readiness engine and whose data moves through plain nonblocking system calls.
 //!
 //! A socket is registered with the runtime once, for life. An operation is tried at once; if it would block, the task sleeps
 //! until the engine reports the direction, and tries again. A transfer that moved less than it was asked for tells as much
@@ -39,6 +39,9 @@
 //! | module | what |
 //! |---|---|
 //! | `tcp` | [`TcpListener`], [`TcpStream`], their halves and traits |
+//! | `udp` | [`UdpSocket`] |
+//! | [`unix`] | [`UnixStream`], [`UnixListener`], [`UnixDatagram`] |
+//! | `message` | the loop under every datagram, and what all sockets have that carry messages |
 //! | `socket`, `transfer` | the loop under every read and write: try, wait, clear; and its futures |
 //! | [`io`] | the traits of `futures-io`, which the sockets implement |
 //! | `compat` | tokio's traits for them, with the feature `tokio-io` |
@@ -53,15 +56,20 @@ mod addr;
 mod compat;
 mod direct;
 pub mod io;
+mod message;
 mod ready;
 mod resolve;
 mod socket;
 mod sync;
 mod tcp;
 mod transfer;
+mod udp;
+pub mod unix;
 
 pub use addr::ToSocketAddrs;
 pub use ready::{Interest, Ready};
 pub use tcp::{
     Incoming, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, WriteHalf,
 };
+pub use udp::UdpSocket;
+pub use unix::{UnixDatagram, UnixListener, UnixStream};

@@ -7,7 +7,10 @@ use egret_reactor::{FeedChoice, Lanes};
 use crate::{
     idle::MAX_WORKERS,
     processor::{self, SLICE},
-    runtime::{Handle, Runtime},
+    runtime::{
+        Handle, Runtime,
+        hooks::{AtEnd, Hook},
+    },
     shared::{self, Shared},
     stall::{self, INTERVAL, Watch},
     sync::Arc,
@@ -35,6 +38,8 @@ pub struct Builder {
     feed: FeedChoice,
     stall_watch: Option<Duration>,
     time_slice: Option<Duration>,
+    on_thread_start: Option<Hook>,
+    on_thread_stop: Option<Hook>,
 }
 
 impl Builder {
@@ -46,6 +51,8 @@ impl Builder {
             feed: FeedChoice::default(),
             stall_watch: Some(INTERVAL),
             time_slice: Some(SLICE),
+            on_thread_start: None,
+            on_thread_stop: None,
         }
     }
 
@@ -115,6 +122,32 @@ impl Builder {
         self
     }
 
+    /// Calls `f` on each worker thread, before it does any work. The last `f` that was given counts.
+    ///
+    /// The thread of the [watch](Self::stall_watch) isn't one of them. A panic of `f` is told by the panic hook and ends nothing.
+    ///
+    /// ```
+    /// let runtime = egret_executor::Builder::new_multi_thread()
+    ///     .worker_threads(1)
+    ///     .on_thread_start(|| println!("a worker is there"))
+    ///     .on_thread_stop(|| println!("it is gone"))
+    ///     .build()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn on_thread_start(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_thread_start = Some(Hook::new(f));
+        self
+    }
+
+    /// Calls `f` on each worker thread, after the last of its work. The last `f` that was given counts.
+    ///
+    /// When a drop of the runtime has waited for its threads, all of them have called it; the other ways to end a runtime may be over
+    /// before. A panic of `f` is told by the panic hook and ends nothing.
+    pub fn on_thread_stop(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_thread_stop = Some(Hook::new(f));
+        self
+    }
+
     /// Starts the runtime.
     ///
     /// # Errors
@@ -153,9 +186,15 @@ impl Builder {
         for (index, local) in locals.into_iter().enumerate() {
             let core = Core::new(shared.clone(), index, local);
             let slice = self.time_slice;
+            let (on_start, on_stop) = (self.on_thread_start.clone(), self.on_thread_stop.clone());
             let body = move || {
                 // Refused, it runs as any thread does: that costs latency, and nobody could do anything about it.
                 let _granted = slice.map(processor::ask_for_slices);
+                // Dropped also if the worker's loop should ever unwind.
+                let _at_end = AtEnd(on_stop);
+                if let Some(hook) = on_start {
+                    hook.call();
+                }
                 worker::run(core);
             };
             match self.start(&index.to_string(), body) {

@@ -4,13 +4,15 @@
 //! |---|---|
 //! | `builder` | settings; starting the workers, and undoing that if one can't be started |
 //! | `block_on` | running a future on a thread that isn't a worker |
+//! | `hooks` | what a user wants to be called for |
 //! | `metrics` | counters |
 
 mod block_on;
 mod builder;
+mod hooks;
 mod metrics;
 
-use std::{fmt, future::Future, io, marker::PhantomData, panic::Location, thread};
+use std::{fmt, future::Future, io, marker::PhantomData, panic::Location, thread, time::Duration};
 
 pub use builder::Builder;
 pub use egret_reactor::{FeedChoice, FeedKind};
@@ -104,6 +106,42 @@ impl Runtime {
     /// A snapshot of its counters.
     pub fn metrics(&self) -> Metrics {
         self.handle.metrics()
+    }
+
+    /// Ends it as its drop does, but waits for the end no longer than `timeout`.
+    ///
+    /// A task that blocks its worker for longer than that is left behind with its thread. If it ever comes back, its worker leaves,
+    /// and the last worker to leave drops the tasks that are left: until then their handles give no answer. Threads on their
+    /// last steps, with nothing of any task, may outlive the call.
+    ///
+    /// On a worker thread (of this or any other runtime), and in a forked child, it doesn't wait, as the drop doesn't.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let runtime = egret_executor::Builder::new_multi_thread().worker_threads(1).build()?;
+    /// let (release, released) = std::sync::mpsc::channel::<()>();
+    /// drop(runtime.spawn(async move { released.recv() }));
+    /// runtime.shutdown_timeout(Duration::from_millis(10));
+    /// drop(release);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn shutdown_timeout(mut self, timeout: Duration) {
+        if self.process != std::process::id() {
+            return;
+        }
+        let shared = &self.handle.shared;
+        shared.shutdown();
+        if context::place() != Place::Worker && !timeout.is_zero() {
+            shared.wait_for_end(timeout);
+        }
+        // The drop that follows finds nothing to join.
+        self.threads.clear();
+    }
+
+    /// Ends it without waiting: [`shutdown_timeout`](Self::shutdown_timeout) with no time at all.
+    pub fn shutdown_background(self) {
+        self.shutdown_timeout(Duration::ZERO);
     }
 }
 

@@ -151,9 +151,12 @@ impl<T> Drop for JoinHandle<T> {
 
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle")
-            .field("id", &self.id())
-            .field("spawned_at", &format_args!("{}", self.spawned_at()))
+        let mut f = f.debug_struct("JoinHandle");
+        f.field("id", &self.id());
+        if let Some(name) = self.meta().shared.names.get(self.id()) {
+            f.field("name", &name);
+        }
+        f.field("spawned_at", &format_args!("{}", self.spawned_at()))
             .field("finished", &self.is_finished())
             .finish()
     }

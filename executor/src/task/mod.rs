@@ -20,11 +20,14 @@
 //! |---|---|
 //! | `state`, `registry` | abortion and registration: plain, model-checked |
 //! | `harness` | the future around the user's: catches panics, sees aborts, registers |
+//! | `builder` | tasks with names |
 //! | `join`, `error` | [`JoinHandle`], [`JoinError`] |
 
 pub(crate) mod registry;
 pub(crate) mod state;
 
+#[cfg(not(egret_loom))]
+mod builder;
 #[cfg(not(egret_loom))]
 mod error;
 #[cfg(not(egret_loom))]
@@ -41,9 +44,12 @@ mod spawn;
 mod yield_now;
 
 #[cfg(not(egret_loom))]
+pub(crate) use builder::Names;
+#[cfg(not(egret_loom))]
 pub(crate) use spawn::{Meta, Task, spawn, spawn_here};
 #[cfg(not(egret_loom))]
 pub use {
+    builder::Builder,
     error::JoinError,
     id::Id,
     join::JoinHandle,

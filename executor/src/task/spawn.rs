@@ -52,7 +52,18 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let (handle, begun) = begin(shared, future, Location::caller());
+    spawn_with_id(shared, future, Id::next())
+}
+
+/// [`spawn`] of a task whose id is known before it.
+#[inline]
+#[track_caller]
+pub(crate) fn spawn_with_id<F>(shared: &Arc<Shared>, future: F, id: Id) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let (handle, begun) = begin(shared, future, Location::caller(), id);
     begun.finish();
     handle
 }
@@ -67,7 +78,8 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let (handle, begun) = context::with_current(|current| begin(&current.shared, future, spawned_at))?;
+    let (handle, begun) =
+        context::with_current(|current| begin(&current.shared, future, spawned_at, Id::next()))?;
     begun.finish();
     Some(handle)
 }
@@ -101,12 +113,13 @@ fn begin<F>(
     shared: &Arc<Shared>,
     future: F,
     spawned_at: &'static Location<'static>,
+    id: Id,
 ) -> (JoinHandle<F::Output>, Begun)
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let meta = Meta { shared: shared.clone(), id: Id::next(), spawned_at, state: State::default() };
+    let meta = Meta { shared: shared.clone(), id, spawned_at, state: State::default() };
     // SAFETY: the four demands of spawn_unchecked. The future may be moved to another thread: F is Send, and so is the
     // reference to Meta, which is Sync (asserted above). What it borrows outlives its Runnable: F is 'static, and the
     // metadata lies in the allocation that the Runnable keeps; async-task drops the future before the metadata, and the

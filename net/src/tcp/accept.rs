@@ -1,5 +1,5 @@
-//! What to do when `accept(2)` fails, and how fast to try again. No socket and no clock in the first half, no socket in the
-//! second.
+//! What to do when `accept(2)` fails, and how fast to try again. First the verdicts, without socket and clock; then the pace, without a
+//! socket; then the loop that every listener goes through.
 //!
 //! ```text
 //!            would block                   nobody there: wait for the listener to become readable
@@ -18,7 +18,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use egret_executor::Handle;
+use egret_executor::io::Direction;
 use egret_executor::time::{Sleep, sleep};
+use egret_reactor::Readiness;
+
+use crate::Interest;
+use crate::socket::Socket;
+use crate::sync::{Mutex, lock};
 
 /// The first pause. A guess: long enough to be idle, short enough not to be noticed.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -113,6 +119,63 @@ impl Pace {
     fn next_pause(&mut self) -> Duration {
         self.last = (self.last * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
         self.last
+    }
+}
+
+/// A connection that was accepted, and who it is from.
+type Accepted = (socket2::Socket, socket2::SockAddr);
+
+/// Waits for the next connection, as one of any number of tasks.
+pub(crate) async fn next(listener: &Socket) -> io::Result<Accepted> {
+    let mut pace = Pace::default();
+    loop {
+        std::future::poll_fn(|cx| pace.poll_resume(cx)).await;
+        let seen = listener.seen(Interest::READABLE).await?;
+        if let Some(accepted) = attempt(listener, seen, &mut pace)? {
+            return Ok(accepted);
+        }
+    }
+}
+
+/// [`next`] for callers that have a context, whose pauses are in `place`.
+pub(crate) fn poll_next(
+    listener: &Socket,
+    place: &Mutex<Pace>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Accepted>> {
+    // Taken out for the time of the poll: the pause calls into a waker, and no lock is held around that.
+    let mut pace = std::mem::take(&mut *lock(place));
+    let outcome = poll_paced(listener, cx, &mut pace);
+    let stale = std::mem::replace(&mut *lock(place), pace);
+    drop(stale);
+    outcome
+}
+
+fn poll_paced(listener: &Socket, cx: &mut Context<'_>, pace: &mut Pace) -> Poll<io::Result<Accepted>> {
+    loop {
+        ready!(pace.poll_resume(cx));
+        let seen = ready!(listener.poll_ready(cx, Direction::Read))?;
+        if let Some(accepted) = attempt(listener, seen, pace)? {
+            return Poll::Ready(Ok(accepted));
+        }
+    }
+}
+
+/// One `accept4(2)`. `None`: go round again.
+fn attempt(listener: &Socket, seen: Readiness, pace: &mut Pace) -> io::Result<Option<Accepted>> {
+    match listener.options().accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) {
+        Ok(accepted) => {
+            *pace = Pace::default();
+            Ok(Some(accepted))
+        }
+        Err(error) => {
+            let verdict = judge(&error);
+            if verdict == Verdict::WouldBlock {
+                listener.clear(seen, Direction::Read);
+            }
+            pace.failed(error, verdict)?;
+            Ok(None)
+        }
     }
 }
 

@@ -5,18 +5,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use egret_executor::io::Direction;
-use egret_reactor::Readiness;
 use futures_core::Stream;
 use socket2::{Domain, Protocol, SockRef, Type};
 
-use super::accept::{Pace, Verdict, judge};
+use super::accept::{self, Pace};
+use crate::TcpStream;
 use crate::addr::{self, ToSocketAddrs};
 use crate::socket::Socket;
-use crate::sync::{Mutex, lock};
-use crate::{Interest, TcpStream};
+use crate::sync::Mutex;
 
 /// How many connections the kernel keeps for a listener that is not accepting at the moment. tokio's value; the standard library's
 /// 128 overflows when a few hundred clients arrive at once. The kernel cuts it to `net.core.somaxconn`.
@@ -147,14 +145,7 @@ impl TcpListener {
     ///
     /// Cancel safe: a connection is taken from the kernel only in the very poll that returns it.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let mut pace = Pace::default();
-        loop {
-            std::future::poll_fn(|cx| pace.poll_resume(cx)).await;
-            let seen = self.socket().seen(Interest::READABLE).await?;
-            if let Some(accepted) = self.attempt(seen, &mut pace)? {
-                return Ok(accepted);
-            }
-        }
+        finish(accept::next(self.socket()).await?)
     }
 
     /// [`accept`](Self::accept) for hand-written futures. Of several tasks only the last to call it is woken.
@@ -163,41 +154,7 @@ impl TcpListener {
     ///
     /// As [`accept`](Self::accept).
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        // Taken out for the time of the poll: the pause calls into a waker, and no lock is held around that.
-        let mut pace = std::mem::take(&mut *lock(&self.pace));
-        let outcome = self.poll_paced(cx, &mut pace);
-        let stale = std::mem::replace(&mut *lock(&self.pace), pace);
-        drop(stale);
-        outcome
-    }
-
-    fn poll_paced(&self, cx: &mut Context<'_>, pace: &mut Pace) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        loop {
-            ready!(pace.poll_resume(cx));
-            let seen = ready!(self.socket().poll_ready(cx, Direction::Read))?;
-            if let Some(accepted) = self.attempt(seen, pace)? {
-                return Poll::Ready(Ok(accepted));
-            }
-        }
-    }
-
-    /// One `accept4(2)`. `None`: go round again.
-    fn attempt(&self, seen: Readiness, pace: &mut Pace) -> io::Result<Option<(TcpStream, SocketAddr)>> {
-        match self.socket().options().accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) {
-            Ok((socket, from)) => {
-                *pace = Pace::default();
-                let from = addr::of(from)?;
-                Ok(Some((TcpStream::register(socket.into())?, from)))
-            }
-            Err(error) => {
-                let verdict = judge(&error);
-                if verdict == Verdict::WouldBlock {
-                    self.socket().clear(seen, Direction::Read);
-                }
-                pace.failed(error, verdict)?;
-                Ok(None)
-            }
-        }
+        accept::poll_next(self.socket(), &self.pace, cx).map(|accepted| finish(accepted?))
     }
 
     /// The connections as a stream that never ends by itself.
@@ -233,6 +190,11 @@ impl TcpListener {
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         self.socket().options().set_ttl_v4(ttl)
     }
+}
+
+fn finish((socket, from): (socket2::Socket, socket2::SockAddr)) -> io::Result<(TcpStream, SocketAddr)> {
+    let from = addr::of(from)?;
+    Ok((TcpStream::register(socket.into())?, from))
 }
 
 impl Drop for TcpListener {

@@ -1,12 +1,12 @@
 //! TCP: the listener, the stream and its halves, borrowed and owned.
 
-mod accept;
+pub(crate) mod accept;
 mod listener;
 mod options;
-mod split;
-mod split_owned;
+pub(crate) mod split;
+pub(crate) mod split_owned;
 mod stream;
-mod traits;
+pub(crate) mod traits;
 
 pub use listener::{Incoming, TcpListener};
 pub use split::{ReadHalf, WriteHalf};

@@ -1,7 +1,7 @@
 //! The two directions of a stream, borrowed: for one task that reads and writes at the same time.
 //!
 //! Each half holds a shared reference and nothing else. The owned pair is in [`super::split_owned`]; both offer the same
-//! methods, which one macro writes down.
+//! methods, which one macro writes down, for this and for every other kind of stream.
 
 use std::future::Future;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -14,40 +14,15 @@ use futures_io::{AsyncRead, AsyncWrite};
 use super::stream::TcpStream;
 use crate::{Interest, Ready};
 
-/// The reading half of a borrowed stream; made by [`TcpStream::split`].
-#[derive(Debug)]
-pub struct ReadHalf<'a> {
-    stream: &'a TcpStream,
-}
-
-/// The writing half of a borrowed stream; made by [`TcpStream::split`]. Dropping it does not end the direction: the stream
-/// lives on.
-#[derive(Debug)]
-pub struct WriteHalf<'a> {
-    stream: &'a TcpStream,
-}
-
-impl<'a> ReadHalf<'a> {
-    pub(crate) fn new(stream: &'a TcpStream) -> Self {
-        Self { stream }
-    }
-}
-
-impl<'a> WriteHalf<'a> {
-    pub(crate) fn new(stream: &'a TcpStream) -> Self {
-        Self { stream }
-    }
-}
-
-/// The methods and traits of a reading half that holds something in `stream` which leads to a [`TcpStream`].
+/// The methods and traits of a reading half that holds something in `stream` which leads to a `$stream`.
 macro_rules! reading_half {
-    ($half:ty) => {
+    ($half:ty, $stream:ident, $address:ty) => {
         impl $half {
-            /// Reads what is there; see [`TcpStream::read`].
+            #[doc = concat!("Reads what is there; see [`", stringify!($stream), "::read`].")]
             ///
             /// # Errors
             ///
-            /// As [`TcpStream::read`].
+            #[doc = concat!("As [`", stringify!($stream), "::read`].")]
             ///
             /// # Cancel safety
             ///
@@ -56,11 +31,11 @@ macro_rules! reading_half {
                 self.stream.read(buffer)
             }
 
-            /// Reads into several buffers; see [`TcpStream::read_vectored`].
+            #[doc = concat!("Reads into several buffers; see [`", stringify!($stream), "::read_vectored`].")]
             ///
             /// # Errors
             ///
-            /// As [`TcpStream::read`].
+            #[doc = concat!("As [`", stringify!($stream), "::read`].")]
             ///
             /// # Cancel safety
             ///
@@ -72,11 +47,11 @@ macro_rules! reading_half {
                 self.stream.read_vectored(buffers)
             }
 
-            /// Reads until `buffer` is full; see [`TcpStream::read_exact`].
+            #[doc = concat!("Reads until `buffer` is full; see [`", stringify!($stream), "::read_exact`].")]
             ///
             /// # Errors
             ///
-            /// As [`TcpStream::read_exact`].
+            #[doc = concat!("As [`", stringify!($stream), "::read_exact`].")]
             ///
             /// # Cancel safety
             ///
@@ -85,11 +60,11 @@ macro_rules! reading_half {
                 self.stream.read_exact(buffer)
             }
 
-            /// Reads without taking; see [`TcpStream::peek`].
+            #[doc = concat!("Reads without taking; see [`", stringify!($stream), "::peek`].")]
             ///
             /// # Errors
             ///
-            /// As [`TcpStream::read`].
+            #[doc = concat!("As [`", stringify!($stream), "::read`].")]
             ///
             /// # Cancel safety
             ///
@@ -98,16 +73,16 @@ macro_rules! reading_half {
                 self.stream.peek(buffer)
             }
 
-            /// [`peek`](Self::peek) for hand-written futures; see [`TcpStream::poll_peek`].
+            #[doc = concat!("[`peek`](Self::peek) for hand-written futures; see [`", stringify!($stream), "::poll_peek`].")]
             ///
             /// # Errors
             ///
-            /// As [`TcpStream::read`].
+            #[doc = concat!("As [`", stringify!($stream), "::read`].")]
             pub fn poll_peek(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
                 self.stream.poll_peek(cx, buffer)
             }
 
-            /// Waits until a read would not block; see [`TcpStream::readable`].
+            #[doc = concat!("Waits until a read would not block; see [`", stringify!($stream), "::readable`].")]
             ///
             /// # Errors
             ///
@@ -120,7 +95,7 @@ macro_rules! reading_half {
                 self.stream.readable()
             }
 
-            /// Waits for `interest`; see [`TcpStream::ready`].
+            #[doc = concat!("Waits for `interest`; see [`", stringify!($stream), "::ready`].")]
             ///
             /// # Errors
             ///
@@ -133,20 +108,20 @@ macro_rules! reading_half {
                 self.stream.ready(interest).await
             }
 
-            /// Reads without waiting; see [`TcpStream::try_read`].
+            #[doc = concat!("Reads without waiting; see [`", stringify!($stream), "::try_read`].")]
             ///
             /// # Errors
             ///
-            /// As [`TcpStream::try_read`].
+            #[doc = concat!("As [`", stringify!($stream), "::try_read`].")]
             pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
                 self.stream.try_read(buffer)
             }
 
-            /// Reads into several buffers without waiting; see [`TcpStream::try_read_vectored`].
+            #[doc = concat!("Reads into several buffers without waiting; see [`", stringify!($stream), "::try_read_vectored`].")]
             ///
             /// # Errors
             ///
-            /// As [`TcpStream::try_read`].
+            #[doc = concat!("As [`", stringify!($stream), "::try_read`].")]
             pub fn try_read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
                 self.stream.try_read_vectored(buffers)
             }
@@ -155,8 +130,8 @@ macro_rules! reading_half {
             ///
             /// # Errors
             ///
-            /// As [`TcpStream::peer_addr`].
-            pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+            #[doc = concat!("As [`", stringify!($stream), "::peer_addr`].")]
+            pub fn peer_addr(&self) -> io::Result<$address> {
                 self.stream.peer_addr()
             }
 
@@ -164,8 +139,8 @@ macro_rules! reading_half {
             ///
             /// # Errors
             ///
-            /// As [`TcpStream::local_addr`].
-            pub fn local_addr(&self) -> io::Result<SocketAddr> {
+            #[doc = concat!("As [`", stringify!($stream), "::local_addr`].")]
+            pub fn local_addr(&self) -> io::Result<$address> {
                 self.stream.local_addr()
             }
         }
@@ -176,7 +151,7 @@ macro_rules! reading_half {
                 cx: &mut Context<'_>,
                 buffer: &mut [u8],
             ) -> Poll<io::Result<usize>> {
-                self.stream.socket().poll_transfer(cx, $crate::transfer::Receive(buffer))
+                Pin::new(&mut &*self.stream).poll_read(cx, buffer)
             }
 
             fn poll_read_vectored(
@@ -184,12 +159,12 @@ macro_rules! reading_half {
                 cx: &mut Context<'_>,
                 buffers: &mut [IoSliceMut<'_>],
             ) -> Poll<io::Result<usize>> {
-                self.stream.socket().poll_transfer(cx, $crate::transfer::ReceiveVectored::new(buffers))
+                Pin::new(&mut &*self.stream).poll_read_vectored(cx, buffers)
             }
         }
 
-        impl AsRef<TcpStream> for $half {
-            fn as_ref(&self) -> &TcpStream {
+        impl AsRef<$stream> for $half {
+            fn as_ref(&self) -> &$stream {
                 &self.stream
             }
         }
@@ -198,13 +173,13 @@ macro_rules! reading_half {
 
 /// The methods and traits of a writing half; `poll_close` is the caller's, since owning makes a difference there.
 macro_rules! writing_half {
-    ($half:ty) => {
+    ($half:ty, $stream:ident, $address:ty) => {
         impl $half {
-            /// Writes as much as the kernel takes; see [`TcpStream::write`].
+            #[doc = concat!("Writes as much as the kernel takes; see [`", stringify!($stream), "::write`].")]
             ///
             /// # Errors
             ///
-            /// As [`TcpStream::write`].
+            #[doc = concat!("As [`", stringify!($stream), "::write`].")]
             ///
             /// # Cancel safety
             ///
@@ -213,11 +188,11 @@ macro_rules! writing_half {
                 self.stream.write(data)
             }
 
-            /// Writes from several buffers; see [`TcpStream::write_vectored`].
+            #[doc = concat!("Writes from several buffers; see [`", stringify!($stream), "::write_vectored`].")]
             ///
             /// # Errors
             ///
-            /// As [`TcpStream::write`].
+            #[doc = concat!("As [`", stringify!($stream), "::write`].")]
             ///
             /// # Cancel safety
             ///
@@ -229,11 +204,11 @@ macro_rules! writing_half {
                 self.stream.write_vectored(data)
             }
 
-            /// Writes everything; see [`TcpStream::write_all`].
+            #[doc = concat!("Writes everything; see [`", stringify!($stream), "::write_all`].")]
             ///
             /// # Errors
             ///
-            /// As [`TcpStream::write_all`].
+            #[doc = concat!("As [`", stringify!($stream), "::write_all`].")]
             ///
             /// # Cancel safety
             ///
@@ -242,7 +217,7 @@ macro_rules! writing_half {
                 self.stream.write_all(data)
             }
 
-            /// Waits until a write would not block; see [`TcpStream::writable`].
+            #[doc = concat!("Waits until a write would not block; see [`", stringify!($stream), "::writable`].")]
             ///
             /// # Errors
             ///
@@ -255,7 +230,7 @@ macro_rules! writing_half {
                 self.stream.writable()
             }
 
-            /// Waits for `interest`; see [`TcpStream::ready`].
+            #[doc = concat!("Waits for `interest`; see [`", stringify!($stream), "::ready`].")]
             ///
             /// # Errors
             ///
@@ -268,20 +243,20 @@ macro_rules! writing_half {
                 self.stream.ready(interest).await
             }
 
-            /// Writes without waiting; see [`TcpStream::try_write`].
+            #[doc = concat!("Writes without waiting; see [`", stringify!($stream), "::try_write`].")]
             ///
             /// # Errors
             ///
-            /// As [`TcpStream::try_write`].
+            #[doc = concat!("As [`", stringify!($stream), "::try_write`].")]
             pub fn try_write(&self, data: &[u8]) -> io::Result<usize> {
                 self.stream.try_write(data)
             }
 
-            /// Writes from several buffers without waiting; see [`TcpStream::try_write_vectored`].
+            #[doc = concat!("Writes from several buffers without waiting; see [`", stringify!($stream), "::try_write_vectored`].")]
             ///
             /// # Errors
             ///
-            /// As [`TcpStream::try_write`].
+            #[doc = concat!("As [`", stringify!($stream), "::try_write`].")]
             pub fn try_write_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
                 self.stream.try_write_vectored(data)
             }
@@ -290,8 +265,8 @@ macro_rules! writing_half {
             ///
             /// # Errors
             ///
-            /// As [`TcpStream::peer_addr`].
-            pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+            #[doc = concat!("As [`", stringify!($stream), "::peer_addr`].")]
+            pub fn peer_addr(&self) -> io::Result<$address> {
                 self.stream.peer_addr()
             }
 
@@ -299,8 +274,8 @@ macro_rules! writing_half {
             ///
             /// # Errors
             ///
-            /// As [`TcpStream::local_addr`].
-            pub fn local_addr(&self) -> io::Result<SocketAddr> {
+            #[doc = concat!("As [`", stringify!($stream), "::local_addr`].")]
+            pub fn local_addr(&self) -> io::Result<$address> {
                 self.stream.local_addr()
             }
         }
@@ -311,7 +286,7 @@ macro_rules! writing_half {
                 cx: &mut Context<'_>,
                 data: &[u8],
             ) -> Poll<io::Result<usize>> {
-                self.stream.socket().poll_transfer(cx, $crate::transfer::Transmit(data))
+                Pin::new(&mut &*self.stream).poll_write(cx, data)
             }
 
             fn poll_write_vectored(
@@ -319,7 +294,7 @@ macro_rules! writing_half {
                 cx: &mut Context<'_>,
                 data: &[IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
-                self.stream.socket().poll_transfer(cx, $crate::transfer::TransmitVectored::new(data))
+                Pin::new(&mut &*self.stream).poll_write_vectored(cx, data)
             }
 
             fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -333,20 +308,52 @@ macro_rules! writing_half {
             }
         }
 
-        impl AsRef<TcpStream> for $half {
-            fn as_ref(&self) -> &TcpStream {
+        impl AsRef<$stream> for $half {
+            fn as_ref(&self) -> &$stream {
                 &self.stream
             }
         }
     };
 }
 
-pub(crate) use {reading_half, writing_half};
+/// The borrowed halves of a kind of stream. Invoke it once a module: the types are called the same for all of them.
+macro_rules! borrowed_halves {
+    ($stream:ident, $address:ty) => {
+        #[doc = concat!("The reading half of a borrowed stream; made by [`", stringify!($stream), "::split`].")]
+        #[derive(Debug)]
+        pub struct ReadHalf<'a> {
+            stream: &'a $stream,
+        }
 
-reading_half!(ReadHalf<'_>);
-writing_half!(WriteHalf<'_>);
+        #[doc = concat!("The writing half of a borrowed stream; made by [`", stringify!($stream), "::split`]. Dropping it does not end the direction: the stream")]
+        /// lives on.
+        #[derive(Debug)]
+        pub struct WriteHalf<'a> {
+            stream: &'a $stream,
+        }
 
-impl WriteHalf<'_> {
-    /// The direction was shut down: nothing to remember here.
-    fn ended(&mut self) {}
+        impl<'a> ReadHalf<'a> {
+            pub(crate) fn new(stream: &'a $stream) -> Self {
+                Self { stream }
+            }
+        }
+
+        impl<'a> WriteHalf<'a> {
+            pub(crate) fn new(stream: &'a $stream) -> Self {
+                Self { stream }
+            }
+        }
+
+        reading_half!(ReadHalf<'_>, $stream, $address);
+        writing_half!(WriteHalf<'_>, $stream, $address);
+
+        impl WriteHalf<'_> {
+            /// The direction was shut down: nothing to remember here.
+            fn ended(&mut self) {}
+        }
+    };
 }
+
+pub(crate) use {borrowed_halves, reading_half, writing_half};
+
+borrowed_halves!(TcpStream, SocketAddr);
