@@ -4,7 +4,6 @@
 #[allow(dead_code)]
 mod custom_source;
 #[path = "support/watchdog.rs"]
-#[allow(dead_code)]
 mod watchdog;
 
 #[test]
