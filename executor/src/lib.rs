@@ -14,6 +14,7 @@
 //! | `shared` | what all threads of a runtime share; scheduling from outside; the end of a runtime |
 //! | `worker` | the loop of a worker thread and scheduling from inside of it |
 //! | `queue`, `idle` | the run queues and the books of who sleeps: plain, model-checked with loom |
+//! | `blocking` | the threads that blocking calls run on |
 //! | [`cancel`] | tokens that tell tasks to end |
 //! | `stall` | who has not come by, and so has to be served by another |
 //! | `processor` | how a worker shares its processor with other threads |
@@ -47,6 +48,8 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+#[cfg(not(egret_loom))]
+mod blocking;
 pub mod cancel;
 mod idle;
 mod prefetch;

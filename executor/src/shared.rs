@@ -5,7 +5,7 @@
 //!
 //!   shutdown: the Runtime is dropped, on whatever thread
 //!     1. phase = Stopping: spawn drops its task at once; every worker is interrupted, and each that leaves wakes another;
-//!        the watch's alarm goes off for the last time
+//!        the watch's alarm goes off for the last time; blocking calls that have not begun are dropped
 //!     2. a worker finishes the poll it is in, moves its queue into the injector, leaves its lane, counts itself out
 //!   clean: the last one out, all by itself
 //!     3. timers and registrations end: whoever waits for them, on any thread, is woken: a socket gives an error,
@@ -38,6 +38,7 @@ use std::{
 use egret_reactor::{Event, Eventpoll, Lane, Lanes};
 
 use crate::{
+    blocking::Pool,
     idle::Idle,
     io::Driver,
     queue::{Injector, Remote},
@@ -91,6 +92,7 @@ pub(crate) struct Shared {
     pub(crate) watch: Option<Watch>,
     pub(crate) registry: Registry,
     pub(crate) names: Arc<Names>,
+    pub(crate) blocking: Arc<Pool>,
     phase: AtomicU8,
     remaining: AtomicUsize,
     wait_failed: AtomicBool,
@@ -104,6 +106,7 @@ impl Shared {
         lanes: Vec<Lane>,
         seats: Box<[Seat]>,
         watch: Option<Watch>,
+        blocking: Arc<Pool>,
     ) -> Self {
         let workers = seats.len();
         Self {
@@ -118,6 +121,7 @@ impl Shared {
             watch,
             registry: Registry::new(workers),
             names: Arc::default(),
+            blocking,
             phase: AtomicU8::new(RUNNING),
             remaining: AtomicUsize::new(workers),
             wait_failed: AtomicBool::new(false),
@@ -189,6 +193,7 @@ impl Shared {
         if let Some(watch) = &self.watch {
             watch.end();
         }
+        self.blocking.end();
         // Past the books of `idle`: nobody decides by them any more.
         self.eventpoll.notify_one();
     }

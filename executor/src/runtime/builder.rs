@@ -5,6 +5,7 @@ use std::{io, thread, time::Duration};
 use egret_reactor::{FeedChoice, Lanes};
 
 use crate::{
+    blocking::{KEEP_ALIVE, MAX_THREADS, Pool, Settings},
     idle::MAX_WORKERS,
     processor::{self, SLICE},
     runtime::{
@@ -40,6 +41,8 @@ pub struct Builder {
     time_slice: Option<Duration>,
     on_thread_start: Option<Hook>,
     on_thread_stop: Option<Hook>,
+    max_blocking_threads: usize,
+    thread_keep_alive: Duration,
 }
 
 impl Builder {
@@ -53,6 +56,8 @@ impl Builder {
             time_slice: Some(SLICE),
             on_thread_start: None,
             on_thread_stop: None,
+            max_blocking_threads: MAX_THREADS,
+            thread_keep_alive: KEEP_ALIVE,
         }
     }
 
@@ -148,11 +153,23 @@ impl Builder {
         self
     }
 
+    /// How many threads [`spawn_blocking`](crate::task::spawn_blocking) may have at the same time; 512 if this isn't called. The workers don't count.
+    pub fn max_blocking_threads(mut self, threads: usize) -> Self {
+        self.max_blocking_threads = threads;
+        self
+    }
+
+    /// How long such a thread waits for another call before it ends; 10 seconds if this isn't called.
+    pub fn thread_keep_alive(mut self, keep_alive: Duration) -> Self {
+        self.thread_keep_alive = keep_alive;
+        self
+    }
+
     /// Starts the runtime.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if there are to be no workers, or more than 16384, or the name has a null byte in it; else whatever
+    /// `InvalidInput` if there are to be no workers, or more than 16384, or no blocking threads, or the name has a null byte in it; else whatever
     /// kept a lane or the watch's alarm from being made (a feed asked for by name that can't be had, descriptors running out) or a
     /// thread from being started. Nothing is left behind then.
     pub fn build(self) -> io::Result<Runtime> {
@@ -165,6 +182,9 @@ impl Builder {
                 "worker_threads({workers}): a runtime has 1 to {MAX_WORKERS} workers"
             )));
         }
+        if self.max_blocking_threads == 0 {
+            return Err(invalid("max_blocking_threads(0): nobody could run a blocking call".to_owned()));
+        }
         if self.thread_name.contains('\0') {
             return Err(invalid("thread_name: a null byte in it".to_owned()));
         }
@@ -176,7 +196,12 @@ impl Builder {
             Some(interval) if workers > 1 => Some(Watch::new(workers, interval)?),
             _ => None,
         };
-        let shared = Arc::new(Shared::new(lanes_of_runtime, lanes, seats.into(), watch));
+        let blocking = Pool::new(Settings {
+            max_threads: self.max_blocking_threads,
+            keep_alive: self.thread_keep_alive,
+            name: self.thread_name.clone(),
+        });
+        let shared = Arc::new(Shared::new(lanes_of_runtime, lanes, seats.into(), watch, blocking));
         // From here on the runtime's drop ends and joins what was started.
         let mut runtime = Runtime {
             handle: Handle { shared: shared.clone() },

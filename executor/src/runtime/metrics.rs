@@ -45,6 +45,10 @@ pub struct Metrics {
     pub stall_alarms: u64,
     /// Tasks in the queue that all threads push to.
     pub injector_depth: usize,
+    /// Threads for blocking calls, those that have nothing to do among them.
+    pub blocking_threads: usize,
+    /// Blocking calls that wait for a thread.
+    pub blocking_queue_depth: usize,
     /// One for each worker.
     pub workers: Vec<WorkerMetrics>,
 }
@@ -74,11 +78,14 @@ pub struct WorkerMetrics {
 
 impl Metrics {
     pub(crate) fn of(shared: &Shared) -> Self {
+        let (blocking_threads, blocking_queue_depth) = shared.blocking.size();
         Self {
             feed: shared.lanes_of_runtime.feed(),
             waiting_tasks: shared.registry.len(),
             stall_alarms: shared.watch.as_ref().map_or(0, |watch| watch.alarms.get()),
             injector_depth: shared.injector.len(),
+            blocking_threads,
+            blocking_queue_depth,
             workers: shared
                 .seats
                 .iter()

@@ -20,6 +20,7 @@ pub(crate) use metrics::{Counter, Counters};
 pub use metrics::{Metrics, WorkerMetrics};
 
 use crate::{
+    blocking,
     context::{self, Place},
     shared::Shared,
     sync::Arc,
@@ -76,6 +77,16 @@ impl Runtime {
         F::Output: Send + 'static,
     {
         task::spawn(&self.handle.shared, future)
+    }
+
+    /// Runs `f` on a thread where it may block. See [`spawn_blocking`](crate::task::spawn_blocking).
+    #[track_caller]
+    pub fn spawn_blocking<F, R>(&self, f: F) -> JoinHandle<R>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        blocking::spawn_on(&self.handle, f)
     }
 
     /// A handle to it, for other threads.
@@ -223,6 +234,16 @@ impl Handle {
         F::Output: Send + 'static,
     {
         task::spawn(&self.shared, future)
+    }
+
+    /// Runs `f` on a thread where it may block. See [`spawn_blocking`](crate::task::spawn_blocking).
+    #[track_caller]
+    pub fn spawn_blocking<F, R>(&self, f: F) -> JoinHandle<R>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        blocking::spawn_on(self, f)
     }
 
     /// Runs `future` on this thread until it is complete. See [`Runtime::block_on`].

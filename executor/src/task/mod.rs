@@ -44,6 +44,8 @@ mod spawn;
 mod yield_now;
 
 #[cfg(not(egret_loom))]
+pub use crate::blocking::spawn_blocking;
+#[cfg(not(egret_loom))]
 pub(crate) use builder::Names;
 #[cfg(not(egret_loom))]
 pub(crate) use spawn::{Meta, Task, spawn, spawn_here};
