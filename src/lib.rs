@@ -84,7 +84,7 @@
 #[cfg(feature = "macros")]
 pub use egret_macros::{main, test};
 
-pub use egret_executor::{Builder, EnterGuard, Handle, JoinError, JoinHandle, Runtime, spawn};
+pub use egret_executor::{Builder, EnterGuard, Handle, JoinError, JoinHandle, Runtime, spawn, task_local};
 
 /// Making a runtime, entering it, ending it; its counters.
 pub use egret_executor::runtime;

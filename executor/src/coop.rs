@@ -13,8 +13,12 @@
 
 use std::{
     cell::Cell,
+    future::Future,
+    pin::Pin,
     task::{Context, Poll},
 };
+
+use pin_project_lite::pin_project;
 
 use crate::context;
 
@@ -26,13 +30,17 @@ pub(crate) const UNLIMITED: u8 = u8::MAX;
 
 /// Runs one poll of `block_on` with a fresh budget, then puts back what was there.
 pub(crate) fn with_budget<R>(poll: impl FnOnce() -> R) -> R {
+    with_units(BUDGET, poll)
+}
+
+fn with_units<R>(units: u8, poll: impl FnOnce() -> R) -> R {
     struct Restore(u8);
     impl Drop for Restore {
         fn drop(&mut self) {
             context::with_budget(|left| left.set(self.0));
         }
     }
-    let _restore = Restore(context::with_budget(|left| left.replace(BUDGET)));
+    let _restore = Restore(context::with_budget(|left| left.replace(units)));
     poll()
 }
 
@@ -75,6 +83,59 @@ impl Drop for RestoreOnPending {
         if self.before.get() != UNLIMITED {
             context::with_budget(|left| left.set(self.before.get()));
         }
+    }
+}
+
+/// Spends one unit of the task's budget; gives the task's turn up if none is left.
+///
+/// For long loops without anything to wait for: other tasks get their turn every 128 calls. Outside of a task and of `block_on` it does nothing.
+///
+/// # Cancel safety
+///
+/// There is nothing to lose.
+///
+/// ```
+/// # let runtime = egret_executor::Builder::new_multi_thread().worker_threads(1).build()?;
+/// # runtime.block_on(async {
+/// let mut sum = 0u64;
+/// for number in 0..10_000 {
+///     sum += number;
+///     egret_executor::task::consume_budget().await;
+/// }
+/// assert_eq!(sum, 49_995_000);
+/// # });
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub async fn consume_budget() {
+    std::future::poll_fn(|cx| {
+        std::task::ready!(poll_proceed(cx)).made_progress();
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// Polls `future` without a budget: what it waits for never makes it give way.
+///
+/// It may keep its worker for as long as there is something for it to do. Good for what brings a yielding of its own.
+pub fn unconstrained<F: Future>(future: F) -> Unconstrained<F> {
+    Unconstrained { future }
+}
+
+pin_project! {
+    /// The future of [`unconstrained`].
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    #[derive(Debug)]
+    pub struct Unconstrained<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Unconstrained<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        with_units(UNLIMITED, || self.project().future.poll(cx))
     }
 }
 

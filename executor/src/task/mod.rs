@@ -21,6 +21,7 @@
 //! | `state`, `registry` | abortion and registration: plain, model-checked |
 //! | `harness` | the future around the user's: catches panics, sees aborts, registers |
 //! | `builder` | tasks with names |
+//! | `local_key` | values that go with a task |
 //! | `join`, `error` | [`JoinHandle`], [`JoinError`] |
 
 pub(crate) mod registry;
@@ -37,6 +38,8 @@ mod id;
 #[cfg(not(egret_loom))]
 mod join;
 #[cfg(not(egret_loom))]
+mod local_key;
+#[cfg(not(egret_loom))]
 pub(crate) mod quiet;
 #[cfg(not(egret_loom))]
 mod spawn;
@@ -44,7 +47,10 @@ mod spawn;
 mod yield_now;
 
 #[cfg(not(egret_loom))]
-pub use crate::blocking::spawn_blocking;
+pub use crate::{
+    blocking::spawn_blocking,
+    coop::{Unconstrained, consume_budget, unconstrained},
+};
 #[cfg(not(egret_loom))]
 pub(crate) use builder::Names;
 #[cfg(not(egret_loom))]
@@ -55,5 +61,6 @@ pub use {
     error::JoinError,
     id::Id,
     join::JoinHandle,
+    local_key::{AccessError, LocalKey, TaskLocalFuture},
     yield_now::{YieldNow, yield_now},
 };
