@@ -19,7 +19,6 @@ mod io {
 mod time {
     pub(crate) mod clock;
     pub(crate) mod driver;
-    pub(crate) mod prefetch;
     pub(crate) mod slots;
     pub(crate) mod wheel;
 }

@@ -1,42 +1,45 @@
 //! Blocking calls on threads of their own: [`spawn_blocking`].
 //!
-//! ```text
-//!   spawn_blocking ─► Call { Queued(f) } ──┬─ a thread takes f ─► Running ──┬─ returns, panics ─► Done ─► the task takes it
-//!                        ▲                 │                                └─ the task was dropped meanwhile: Over, the output is dropped
-//!      a task waits for it, which is what  ├─ the task is dropped (abort, end of the runtime), the pool ends: f is dropped, Over
-//!      the JoinHandle is of                └─ no thread can be had ─► Refused ─► the task panics, and says why
-//! ```
+//! A call is a task like any other, but for its run queue, which is the pool's: its only poll is the call. So its handle, its panics and its
+//! abortion are a task's, and no worker is needed to hand its output over.
 //!
-//! The state is under a mutex, a leaf; f, its output and wakers are called and dropped outside of it.
+//! ```text
+//!   spawn_blocking ─► queued in the pool ──┬─ a thread polls it ──┬─ aborted before: f is dropped, `cancelled`
+//!                                          │                      └─ f is called: the output, or its panic
+//!                                          ├─ the runtime ends: it is dropped, and f with it: `cancelled`
+//!                                          └─ no thread can be had: polled where it was spawned, it drops f and panics, and says why
+//! ```
 
 mod pool;
 
 use crate::{
     context,
     runtime::Handle,
-    sync::{Arc, Mutex, lock},
-    task::{
-        self, JoinHandle,
-        quiet::{caught, quietly},
-    },
+    task::{self, JoinHandle, Task},
 };
 pub(crate) use pool::{KEEP_ALIVE, MAX_THREADS, Pool, Settings};
 use std::{
-    any::Any,
+    cell::RefCell,
     future::Future,
     io,
-    panic::resume_unwind,
+    panic::Location,
     pin::Pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
-/// What a pool's thread runs. None of it unwinds.
-pub(crate) trait Job: Send + Sync {
-    fn run(&self);
+/// What the pool queues. None of it unwinds.
+pub(crate) trait Job: Send + 'static {
+    /// On a thread of the pool.
+    fn run(self);
     /// It will not run: its runtime has ended.
-    fn cancel(&self);
+    fn cancel(self);
     /// It will not run: there is no thread for it.
-    fn refuse(&self, error: &io::Error);
+    fn refuse(self, error: &io::Error);
+}
+
+thread_local! {
+    /// Why the calls that this thread polls just now can't be made.
+    static REFUSED: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 /// Runs `f` on a thread where it may block: for calls that wait (files, other libraries' clients), and computations longer than some 100 us.
@@ -45,8 +48,9 @@ pub(crate) trait Job: Send + Sync {
 /// [`max_blocking_threads`](crate::Builder::max_blocking_threads); more calls than that wait for one, in order. A thread that has had nothing to do for
 /// [`thread_keep_alive`](crate::Builder::thread_keep_alive) ends.
 ///
-/// **Aborting**, or the end of the runtime: if `f` has not begun it is dropped, and the handle says [`is_cancelled`](crate::JoinError::is_cancelled). If it
-/// has, it runs to its end, and its output is dropped; the end of the runtime doesn't wait for it. (tokio's does.) Dropping the handle detaches it.
+/// **Aborting** keeps `f` from beginning: it is dropped when its turn comes, and the handle says [`is_cancelled`](crate::JoinError::is_cancelled). If it has
+/// begun, aborting does nothing. At the end of the runtime what has not begun is dropped, and what runs is not waited for. (tokio waits.)
+/// Dropping the handle detaches the call.
 ///
 /// A panic of `f` is the handle's [`JoinError`](crate::JoinError). So is a thread that can't be had (a limit of the system) when there is no other: its
 /// payload says so.
@@ -83,128 +87,68 @@ where
     F: FnOnce() -> R + Send + 'static,
     R: Send + 'static,
 {
-    let call = Arc::new(Call {
-        handle: handle.clone(),
-        state: Mutex::new(State { stage: Stage::Queued(f), waker: None }),
-    });
-    let joined = task::spawn(&handle.shared, Waits(call.clone()));
-    handle.shared.blocking.push(call);
+    let shared = &handle.shared;
+    let (task, joined) = task::blocking(shared, Call(Some(f)), Location::caller());
+    shared.blocking.push(task);
     joined
 }
 
-struct Call<F, R> {
-    handle: Handle,
-    state: Mutex<State<F, R>>,
-}
-
-struct State<F, R> {
-    stage: Stage<F, R>,
-    /// Of the task that waits.
-    waker: Option<Waker>,
-}
-
-enum Stage<F, R> {
-    Queued(F),
-    Running,
-    Done(Result<R, Box<dyn Any + Send>>),
-    Refused(String),
-    /// Nobody wants it any more.
-    Over,
-}
-
-impl<F, R> Call<F, R> {
-    /// The next stage, unless it is over; what was before, or what it should have been, is dropped by the caller, where nothing is locked.
-    fn advance(&self, next: Stage<F, R>) -> (Stage<F, R>, Option<Waker>) {
-        let mut state = lock(&self.state);
-        if matches!(state.stage, Stage::Over) {
-            return (next, None);
-        }
-        let before = std::mem::replace(&mut state.stage, next);
-        (before, state.waker.take())
+impl Job for Task {
+    fn run(self) {
+        let _entered = context::enter(&Handle { shared: self.metadata().shared.clone() });
+        // Doesn't unwind: the harness catches what the call throws.
+        Task::run(self);
     }
 
-    /// Advances, and wakes the task.
-    fn tell(&self, next: Stage<F, R>) {
-        let (stage, waker) = self.advance(next);
-        quietly(|| drop(stage));
-        if let Some(waker) = waker {
-            quietly(|| waker.wake());
-        }
+    fn cancel(self) {
+        drop(self);
     }
 
-    /// Drops what is there; if it runs, its output will be.
-    fn abandon(&self) {
-        let (stage, waker) = self.advance(Stage::Over);
-        quietly(|| drop(stage));
-        quietly(|| drop(waker));
+    fn refuse(self, error: &io::Error) {
+        let why = format!("no thread for a blocking call can be had: {error}");
+        REFUSED.with(|refused| *refused.borrow_mut() = Some(why));
+        Task::run(self);
+        REFUSED.with(|refused| *refused.borrow_mut() = None);
     }
 }
 
-impl<F, R> Job for Call<F, R>
-where
-    F: FnOnce() -> R + Send,
-    R: Send,
-{
-    fn run(&self) {
-        let f = {
-            let mut state = lock(&self.state);
-            match std::mem::replace(&mut state.stage, Stage::Running) {
-                Stage::Queued(f) => f,
-                other => {
-                    state.stage = other;
-                    return;
-                }
-            }
-        };
-        let outcome = {
-            let _entered = context::enter(&self.handle);
-            caught(f)
-        };
-        self.tell(Stage::Done(outcome));
-    }
+/// The future of a blocking call: ready at its first poll.
+struct Call<F>(Option<F>);
 
-    fn cancel(&self) {
-        // The task goes with its runtime, and with it its handle's hope.
-        self.abandon();
-    }
+// Nothing in it is pinned: `f` is called by value.
+impl<F> Unpin for Call<F> {}
 
-    fn refuse(&self, error: &io::Error) {
-        self.tell(Stage::Refused(format!("no thread for a blocking call can be had: {error}")));
-    }
-}
-
-/// What the task does.
-struct Waits<F, R>(Arc<Call<F, R>>);
-
-impl<F, R> Future for Waits<F, R> {
+impl<F: FnOnce() -> R, R> Future for Call<F> {
     type Output = R;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
-        // Cloning and dropping wakers is user code as a rule: not under the lock.
-        let waker = cx.waker().clone();
-        let (stage, old) = {
-            let mut state = lock(&self.0.state);
-            match std::mem::replace(&mut state.stage, Stage::Over) {
-                stage @ (Stage::Done(_) | Stage::Refused(_)) => (stage, Some(waker)),
-                waiting => {
-                    state.stage = waiting;
-                    (Stage::Running, state.waker.replace(waker))
-                }
-            }
-        };
-        drop(old);
-        match stage {
-            Stage::Done(Ok(output)) => Poll::Ready(output),
-            // Told by the panic hook already, where it happened.
-            Stage::Done(Err(payload)) => resume_unwind(payload),
-            Stage::Refused(why) => panic!("{why}"),
-            Stage::Queued(_) | Stage::Running | Stage::Over => Poll::Pending,
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<R> {
+        let f = self.0.take().expect("it is ready at its first poll");
+        if let Some(why) = REFUSED.with(|refused| refused.borrow_mut().take()) {
+            panic!("{why}");
         }
+        Poll::Ready(f())
     }
 }
 
-impl<F, R> Drop for Waits<F, R> {
-    fn drop(&mut self) {
-        self.0.abandon();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_no_thread_can_be_had_for_says_why_and_drops_its_captures() {
+        let runtime = crate::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let captured = std::sync::Arc::new(());
+        let inside = captured.clone();
+        let (task, joined) =
+            task::blocking(&runtime.handle().shared, Call(Some(move || drop(inside))), Location::caller());
+        task.refuse(&io::Error::from_raw_os_error(libc::EAGAIN));
+        assert_eq!(std::sync::Arc::strong_count(&captured), 1);
+        let payload = runtime.block_on(joined).unwrap_err().into_panic();
+        let why = payload.downcast_ref::<String>().unwrap();
+        assert!(why.starts_with("no thread for a blocking call can be had:"), "{why}");
+        // What is polled here next is called again.
+        let (task, joined) = task::blocking(&runtime.handle().shared, Call(Some(|| 7)), Location::caller());
+        Job::run(task);
+        assert_eq!(runtime.block_on(joined).unwrap(), 7);
     }
 }

@@ -14,7 +14,10 @@
 //! idle again. So whenever something is queued, a thread is on its way to it, or all that there may be are running, and look into the queue before they rest.
 
 use super::Job;
-use crate::sync::{Arc, Condvar, Mutex, lock};
+use crate::{
+    sync::{Arc, Condvar, Mutex, lock},
+    task::Task,
+};
 use std::{collections::VecDeque, io, thread, time::Duration};
 
 /// tokio's value.
@@ -31,15 +34,14 @@ pub(crate) struct Settings {
     pub(crate) name: String,
 }
 
-pub(crate) struct Pool {
+pub(crate) struct Pool<J = Task> {
     settings: Settings,
-    state: Mutex<State>,
+    state: Mutex<State<J>>,
     called: Condvar,
 }
 
-#[derive(Default)]
-struct State {
-    queue: VecDeque<Arc<dyn Job>>,
+struct State<J> {
+    queue: VecDeque<J>,
     threads: usize,
     /// Those that wait and were not called.
     idle: usize,
@@ -48,6 +50,12 @@ struct State {
     ended: bool,
     /// For the names.
     started: usize,
+}
+
+impl<J> Default for State<J> {
+    fn default() -> Self {
+        Self { queue: VecDeque::new(), threads: 0, idle: 0, called: 0, ended: false, started: 0 }
+    }
 }
 
 /// What a thread does when its wait is over.
@@ -61,7 +69,7 @@ enum After {
     Go,
 }
 
-impl State {
+impl<J> State<J> {
     /// A call counts, whatever the time: who called relies on it.
     fn after_wait(&mut self, timed_out: bool) -> After {
         if self.called > 0 {
@@ -77,9 +85,9 @@ impl State {
     }
 }
 
-impl Pool {
+impl<J: Job> Pool<J> {
     pub(crate) fn new(settings: Settings) -> Arc<Self> {
-        Arc::new(Self { settings, state: Mutex::default(), called: Condvar::new() })
+        Arc::new(Self { settings, state: Mutex::new(State::default()), called: Condvar::new() })
     }
 
     /// How many threads there are, and how many jobs wait for one.
@@ -89,7 +97,7 @@ impl Pool {
     }
 
     /// Queues a job. It is cancelled if the runtime has ended, refused if it needs a thread and none can be had.
-    pub(crate) fn push(self: &Arc<Self>, job: Arc<dyn Job>) {
+    pub(crate) fn push(self: &Arc<Self>, job: J) {
         let number = {
             let mut state = lock(&self.state);
             if state.ended {
@@ -142,7 +150,6 @@ impl Pool {
             while let Some(job) = state.queue.pop_front() {
                 drop(state);
                 job.run();
-                drop(job);
                 state = lock(&self.state);
             }
             if state.ended {
@@ -188,21 +195,21 @@ mod tests {
         refused: AtomicUsize,
     }
 
-    impl Job for Told {
-        fn run(&self) {
+    impl Job for Arc<Told> {
+        fn run(self) {
             self.ran.fetch_add(1, Ordering::SeqCst);
         }
 
-        fn cancel(&self) {}
+        fn cancel(self) {}
 
-        fn refuse(&self, error: &io::Error) {
+        fn refuse(self, error: &io::Error) {
             assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
             self.refused.fetch_add(1, Ordering::SeqCst);
         }
     }
 
     /// What a push does whose thread the system refuses, with as many others as `threads`.
-    fn refused(threads: usize) -> (Arc<Pool>, Arc<Told>) {
+    fn refused(threads: usize) -> (Arc<Pool<Arc<Told>>>, Arc<Told>) {
         let settings = Settings { max_threads: 8, keep_alive: Duration::ZERO, name: "x".into() };
         let (pool, told) = (Pool::new(settings), Arc::new(Told::default()));
         {
@@ -216,14 +223,15 @@ mod tests {
 
     #[test]
     fn who_was_called_looks_even_if_its_time_is_over() {
-        let mut state = State { threads: 2, idle: 1, called: 1, ..State::default() };
+        let mut state = State { threads: 2, idle: 1, called: 1, ..State::<Arc<Told>>::default() };
         assert_eq!(state.after_wait(true), After::Look);
         assert_eq!((state.threads, state.idle, state.called), (2, 1, 0));
         // The other one was not.
         assert_eq!(state.after_wait(false), After::Wait);
         assert_eq!(state.after_wait(true), After::Go);
         assert_eq!((state.threads, state.idle, state.called), (1, 0, 0));
-        let mut state = State { threads: 2, idle: 1, called: 1, ended: true, ..State::default() };
+        let mut state =
+            State { threads: 2, idle: 1, called: 1, ended: true, ..State::<Arc<Told>>::default() };
         assert_eq!([state.after_wait(false), state.after_wait(false)], [After::Look, After::Go]);
     }
 

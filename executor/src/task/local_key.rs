@@ -118,7 +118,7 @@ impl<T: 'static> LocalKey<T> {
         called.unwrap_or(Err(AccessError(())))
     }
 
-    /// A copy of the value.
+    /// A clone of the value.
     ///
     /// # Panics
     ///
@@ -126,9 +126,9 @@ impl<T: 'static> LocalKey<T> {
     #[track_caller]
     pub fn get(&'static self) -> T
     where
-        T: Copy,
+        T: Clone,
     {
-        self.with(|value| *value)
+        self.with(T::clone)
     }
 
     /// Runs `f` with what is in `value` here, and here's in `value`; both go back at the end, however that comes about.

@@ -54,7 +54,7 @@ pub use crate::{
 #[cfg(not(egret_loom))]
 pub(crate) use builder::Names;
 #[cfg(not(egret_loom))]
-pub(crate) use spawn::{Meta, Task, spawn, spawn_here};
+pub(crate) use spawn::{Meta, Task, blocking, spawn, spawn_here};
 #[cfg(not(egret_loom))]
 pub use {
     builder::Builder,

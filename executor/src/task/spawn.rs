@@ -2,7 +2,7 @@
 
 use std::{future::Future, panic::Location, ptr::NonNull};
 
-use async_task::{Runnable, ScheduleInfo, WithInfo};
+use async_task::{Runnable, Schedule, ScheduleInfo, WithInfo};
 
 use crate::{
     context,
@@ -119,21 +119,52 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
+    let (task, handle) = make(shared, future, spawned_at, id, WithInfo(schedule));
+    // Not `task.schedule()`: here the runtime is at hand and needn't be reached through the task.
+    let begun = if shared.is_running() { queue(shared, task) } else { Begun::Refused(task) };
+    (handle, begun)
+}
+
+/// A task that is run by the pool of blocking calls: its future is ready at its first poll, so it is never scheduled again.
+pub(crate) fn blocking<F>(
+    shared: &Arc<Shared>,
+    future: F,
+    spawned_at: &'static Location<'static>,
+) -> (Task, JoinHandle<F::Output>)
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    make(shared, future, spawned_at, Id::next(), |task: Task| {
+        let shared = task.metadata().shared.clone();
+        shared.blocking.push(task);
+    })
+}
+
+/// The task, unscheduled.
+#[inline]
+fn make<F>(
+    shared: &Arc<Shared>,
+    future: F,
+    spawned_at: &'static Location<'static>,
+    id: Id,
+    schedule: impl Schedule<Meta> + Send + Sync + 'static,
+) -> (Task, JoinHandle<F::Output>)
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
     let meta = Meta { shared: shared.clone(), id, spawned_at, state: State::default() };
     // SAFETY: the four demands of spawn_unchecked. The future may be moved to another thread: F is Send, and so is the
     // reference to Meta, which is Sync (asserted above). What it borrows outlives its Runnable: F is 'static, and the
     // metadata lies in the allocation that the Runnable keeps; async-task drops the future before the metadata, and the
-    // output, which outlives the future, doesn't borrow from it (T is 'static). The schedule function is a function:
-    // Send, Sync and 'static.
+    // output, which outlives the future, doesn't borrow from it (T is 'static). The schedule function is Send, Sync and 'static.
     let (task, handle) = unsafe {
         async_task::Builder::new()
             .metadata(meta)
-            .spawn_unchecked(move |meta| Harness::new(meta, future), WithInfo(schedule))
+            .spawn_unchecked(move |meta| Harness::new(meta, future), schedule)
     };
-    let handle = JoinHandle::new(handle);
-    // Not `task.schedule()`: here the runtime is at hand and needn't be reached through the task.
-    let begun = if shared.is_running() { queue(shared, task) } else { Begun::Refused(task) };
-    (handle, begun)
+    (task, JoinHandle::new(handle))
 }
 
 fn queue(shared: &Arc<Shared>, task: Task) -> Begun {

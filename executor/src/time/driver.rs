@@ -36,7 +36,6 @@
 
 use super::{
     clock::Moment,
-    prefetch::prefetch,
     wheel::{self, Index, NEVER, Progress, Wheel},
 };
 use crate::{
@@ -135,10 +134,7 @@ impl Timers {
         loop {
             let mut batch = WakeBatch::new();
             let mut state = self.lock();
-            let progress = state.wheel.advance(now, BATCH, &mut |waker| {
-                prefetch(waker.data());
-                batch.push(waker);
-            });
+            let progress = state.wheel.advance(now, BATCH, &mut |waker| batch.push(waker));
             if progress == Progress::Done {
                 self.shared.next.store(state.wheel.next_due().unwrap_or(NEVER), Ordering::Release);
             }

@@ -3,7 +3,6 @@
 //! - `clock`: a point in time as one word, read as seldom as can be.
 //! - `wheel`: which timers are due. Pure. `slots`: where in the wheel they are.
 //! - `driver`: one wheel a worker behind a mutex, its next deadline in an atomic. The life of a timer is drawn there.
-//! - `prefetch`: a hint to the caches.
 //! - `sleep`, `timeout`, `interval`: the futures.
 //!
 //! A deadline is rounded up to a tick of about 131 us: a timer is never early, and by the wheel never later than that. The worker
@@ -14,7 +13,6 @@ mod driver;
 pub mod error;
 #[cfg(not(egret_loom))]
 mod interval;
-mod prefetch;
 mod sleep;
 mod slots;
 mod timeout;

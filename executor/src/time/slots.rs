@@ -10,7 +10,7 @@
 //!
 //! An entry knows where it is ([`Filed`]), and leaves from the middle of a slot by giving its place to the slot's last.
 
-use super::prefetch::prefetch;
+use crate::prefetch::prefetch;
 
 /// log2 of the number of slots on a level: one machine word of occupancy a level.
 pub(super) const SLOT_BITS: u32 = 6;

@@ -29,8 +29,8 @@
 //! Costs: `insert`, `reset` and `release` are O(1); an entry is moved at most once a level before it fires, and once more for each
 //! time its slot is reached after a move to a later tick. `next_due` looks at one bitmap a level and at no more than [`LOOKAHEAD`] entries.
 
-use super::prefetch::prefetch;
 use super::slots::{Filed, LOOSE, SLOT_BITS, SLOT_MASK, SLOTS, Slots, TOP, home};
+use crate::prefetch::prefetch;
 use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// How many entries of the first slot `next_due` reads to tell the due tick exactly instead of the slot's start. A guess: enough that
