@@ -91,6 +91,8 @@ pub mod model {
     pub use crate::cancel::CancellationToken;
     pub use crate::idle::{Idle, Settled};
     pub use crate::queue::{Injector, Local, Pointer, Remote, local};
+    pub use crate::task::join_set::ready::Ready;
+    pub use crate::task::links::{Links, Published};
     pub use crate::task::registry::{Closed, Key, Registry};
-    pub use crate::task::state::{Abort, Publish, State};
+    pub use crate::task::state::{Abort, Found, Left, Look, Publish, State};
 }

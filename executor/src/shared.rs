@@ -45,7 +45,7 @@ use crate::{
     runtime::Counters,
     stall::{Heart, Watch},
     sync::{Arc, AtomicBool, AtomicU8, AtomicUsize, Condvar, Mutex, Ordering, Padded, fence, lock},
-    task::{Names, Task, quiet::quietly, registry::Registry},
+    task::{MetaPointer, Names, Task, links::Links, quiet::quietly, registry::Registry},
     time::Timers,
 };
 
@@ -90,7 +90,8 @@ pub(crate) struct Shared {
     pub(crate) idle: Padded<Idle>,
     /// None if nobody watches.
     pub(crate) watch: Option<Watch>,
-    pub(crate) registry: Registry,
+    pub(crate) registry: Registry<MetaPointer>,
+    pub(crate) links: Links,
     pub(crate) names: Arc<Names>,
     pub(crate) blocking: Arc<Pool>,
     phase: AtomicU8,
@@ -120,6 +121,7 @@ impl Shared {
             idle: Padded(Idle::new(workers, watch.is_some())),
             watch,
             registry: Registry::new(workers),
+            links: Links::default(),
             names: Arc::default(),
             blocking,
             phase: AtomicU8::new(RUNNING),

@@ -22,8 +22,10 @@ use crate::{
     context,
     task::{
         JoinError, Meta,
+        links::Published,
         quiet::{Quiet, caught, quietly},
-        state::{Abort, Publish},
+        spawn::MetaPointer,
+        state::{Abort, Look, Publish},
     },
 };
 
@@ -65,7 +67,7 @@ impl<F: Future> Future for Harness<'_, F> {
     type Output = Outcome<F::Output>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.meta.state.is_aborted() {
+        if self.meta.is_to_end() {
             return Poll::Ready(Quiet::new(Err(self.cancel())));
         }
         let mut this = self.as_mut().project();
@@ -75,10 +77,8 @@ impl<F: Future> Future for Harness<'_, F> {
             None => unreachable!("async-task doesn't poll a future that has ended"),
         });
         let result = match polled {
-            Ok(Poll::Pending) => match this.meta.wait(cx.waker()) {
-                Publish::Published => return Poll::Pending,
-                Publish::Aborted => Err(self.cancel()),
-            },
+            Ok(Poll::Pending) if this.meta.may_wait(cx.waker()) => return Poll::Pending,
+            Ok(Poll::Pending) => Err(self.cancel()),
             Ok(Poll::Ready(output)) => {
                 let output = Quiet::new(output);
                 match caught(|| this.future.set(None)) {
@@ -96,25 +96,43 @@ impl<F: Future> Future for Harness<'_, F> {
 }
 
 impl Meta {
-    /// The task is about to wait: the first time it puts its waker into the registry.
+    /// The task is about to wait: the first time it puts its waker into the registry. False: it is to end instead.
     #[inline]
-    fn wait(&self, waker: &Waker) -> Publish {
+    fn may_wait(&self, waker: &Waker) -> bool {
         if self.state.is_registered() {
-            return Publish::Published;
+            return true;
         }
         let worker = context::worker_index(&self.shared);
-        match self.shared.registry.insert(worker, self.id.get(), waker.clone()) {
-            Ok(key) => self.state.publish(key),
-            Err(_closed) => Publish::Aborted,
+        match self.shared.registry.insert(worker, MetaPointer::new(self), waker.clone()) {
+            Ok(key) => match self.state.publish(key) {
+                Publish::Published => true,
+                Publish::Linked => self.shared.links.published(self.id.get(), key) == Published::Waits,
+                Publish::Aborted => false,
+            },
+            Err(_closed) => false,
+        }
+    }
+
+    /// Whether the task was aborted.
+    #[inline]
+    fn is_to_end(&self) -> bool {
+        match self.state.look() {
+            Look::Go => false,
+            Look::Aborted => true,
+            Look::AskLinks => self.shared.links.is_asked(self.id.get()),
         }
     }
 
     /// The task's future is gone: nobody needs to wake it any more.
     #[inline]
     fn withdraw(&self) {
-        if let Some(key) = self.state.withdraw() {
+        let left = self.state.withdraw();
+        if left.linked {
+            self.shared.links.end(self.id.get());
+        }
+        if let Some(key) = left.key {
             // The waker goes last of all, outside of the lock: it's one of async-task's, its drop only counts down.
-            drop(self.shared.registry.remove(key, self.id.get()));
+            drop(self.shared.registry.remove(key, MetaPointer::new(self)));
         }
     }
 
@@ -123,7 +141,7 @@ impl Meta {
         match self.state.abort() {
             Abort::Wake(key) => {
                 // None if it ended in between.
-                if let Some(waker) = self.shared.registry.waker(key, self.id.get()) {
+                if let Some(waker) = self.shared.registry.waker(key, MetaPointer::new(self)) {
                     waker.wake();
                 }
             }

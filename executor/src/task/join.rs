@@ -7,14 +7,14 @@ use std::{
     panic::{Location, RefUnwindSafe, UnwindSafe},
     pin::Pin,
     ptr::NonNull,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use async_task::FallibleTask;
 
 use crate::{
     context, coop,
-    task::{Id, JoinError, Meta, harness::Outcome, quiet::quiet_waker},
+    task::{AbortHandle, Id, JoinError, Meta, harness::Outcome, quiet::quiet_waker, spawn::MetaPointer},
 };
 
 /// Waits for a task's output.
@@ -45,17 +45,17 @@ use crate::{
 pub struct JoinHandle<T> {
     /// None only inside of `drop`.
     task: Option<FallibleTask<Outcome<T>, Meta>>,
-    meta: MetaPointer,
+    meta: Tagged,
 }
 
-/// Points to the metadata in a task's allocation, which async-task's fallible handle owns but doesn't show. Its lowest bit
-/// is set once the result was given: so a handle is two words, which a function returns in registers.
-struct MetaPointer(NonNull<Meta>);
+/// A [`MetaPointer`] whose lowest bit is set once the result was given: so a handle is two words, which a function returns in
+/// registers. async-task's fallible handle owns the metadata but doesn't show it.
+struct Tagged(NonNull<Meta>);
 
 const GIVEN: usize = 1;
 const _: () = assert!(align_of::<Meta>() > GIVEN);
 
-impl MetaPointer {
+impl Tagged {
     fn untagged(&self) -> NonNull<Meta> {
         // The address of a Meta is more than its tag.
         self.0.map_addr(|address| NonZeroUsize::new(address.get() & !GIVEN).expect("no Meta at 0"))
@@ -73,9 +73,9 @@ impl MetaPointer {
 const _: () = assert!(size_of::<JoinHandle<[u64; 9]>>() == 2 * size_of::<usize>());
 
 // SAFETY: it stands for a `&Meta`, and Meta is Sync (asserted where tasks are made).
-unsafe impl Send for MetaPointer {}
+unsafe impl Send for Tagged {}
 // SAFETY: as above.
-unsafe impl Sync for MetaPointer {}
+unsafe impl Sync for Tagged {}
 
 // A task's panic doesn't pass through its handle, it comes out as a value.
 impl<T> UnwindSafe for JoinHandle<T> {}
@@ -83,7 +83,20 @@ impl<T> RefUnwindSafe for JoinHandle<T> {}
 
 impl<T> JoinHandle<T> {
     pub(crate) fn new(task: async_task::Task<Outcome<T>, Meta>) -> Self {
-        Self { meta: MetaPointer(NonNull::from(task.metadata())), task: Some(task.fallible()) }
+        Self { meta: Tagged(MetaPointer::new(task.metadata()).into_raw()), task: Some(task.fallible()) }
+    }
+
+    /// A poll that costs no unit of the budget, with a waker that doesn't panic.
+    #[inline]
+    pub(crate) fn poll_with(&mut self, waker: &Waker) -> Poll<Result<T, JoinError>> {
+        let task = self.task.as_mut().expect("it goes only in drop");
+        let outcome = std::task::ready!(Pin::new(task).poll(&mut Context::from_waker(waker)));
+        self.meta.give();
+        Poll::Ready(match outcome {
+            Some(outcome) => outcome.into_inner(),
+            // Its Runnable was dropped: the end of the runtime.
+            None => Err(JoinError::cancelled(self.id())),
+        })
     }
 
     fn meta(&self) -> &Meta {
@@ -98,6 +111,22 @@ impl<T> JoinHandle<T> {
     /// keeps its output, and one whose poll is under way and gives an output keeps that. Aborting twice is aborting once.
     pub fn abort(&self) {
         self.meta().abort();
+    }
+
+    /// Aborts the task from elsewhere, whatever becomes of this handle.
+    ///
+    /// ```
+    /// # let runtime = egret_executor::Builder::new_multi_thread().worker_threads(1).build()?;
+    /// # runtime.block_on(async {
+    /// let task = egret_executor::spawn(std::future::pending::<()>());
+    /// let abort = task.abort_handle();
+    /// std::thread::spawn(move || abort.abort());
+    /// assert!(task.await.unwrap_err().is_cancelled());
+    /// # });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn abort_handle(&self) -> AbortHandle {
+        AbortHandle::of_handle(self.meta(), self.is_finished())
     }
 
     /// Whether the task has ended, in whatever way.
@@ -122,22 +151,15 @@ impl<T> Future for JoinHandle<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(!self.meta.is_given(), "JoinHandle polled after completion");
         let unit = std::task::ready!(coop::poll_proceed(cx));
-        let this = &mut *self;
-        let task = this.task.as_mut().expect("it goes only in drop");
         // async-task ends the process if the waker it is given panics. The runtime's own don't, others are wrapped.
         let polled = if context::is_own_waker(cx.waker()) {
-            Pin::new(task).poll(cx)
+            self.poll_with(cx.waker())
         } else {
-            Pin::new(task).poll(&mut Context::from_waker(&quiet_waker(cx.waker())))
+            self.poll_with(&quiet_waker(cx.waker()))
         };
-        let outcome = std::task::ready!(polled);
+        let result = std::task::ready!(polled);
         unit.made_progress();
-        this.meta.give();
-        Poll::Ready(match outcome {
-            Some(outcome) => outcome.into_inner(),
-            // Its Runnable was dropped: the end of the runtime.
-            None => Err(JoinError::cancelled(this.id())),
-        })
+        Poll::Ready(result)
     }
 }
 

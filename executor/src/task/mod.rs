@@ -18,14 +18,20 @@
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | `state`, `registry` | abortion and registration: plain, model-checked |
+//! | `state`, `registry`, `links` | abortion and registration: plain, model-checked |
 //! | `harness` | the future around the user's: catches panics, sees aborts, registers |
 //! | `builder` | tasks with names |
 //! | `local_key` | values that go with a task |
-//! | `join`, `error` | [`JoinHandle`], [`JoinError`] |
+//! | [`join_set`] | many tasks, awaited as they end |
+//! | `join`, `abort_handle`, `error` | [`JoinHandle`], [`AbortHandle`], [`JoinError`] |
 
+pub mod join_set;
+pub(crate) mod links;
 pub(crate) mod registry;
 pub(crate) mod state;
+
+#[cfg(not(egret_loom))]
+mod abort_handle;
 
 #[cfg(not(egret_loom))]
 mod builder;
@@ -54,13 +60,15 @@ pub use crate::{
 #[cfg(not(egret_loom))]
 pub(crate) use builder::Names;
 #[cfg(not(egret_loom))]
-pub(crate) use spawn::{Meta, Task, blocking, spawn, spawn_here};
+pub(crate) use spawn::{Meta, MetaPointer, Task, blocking, spawn, spawn_here};
 #[cfg(not(egret_loom))]
 pub use {
+    abort_handle::AbortHandle,
     builder::Builder,
     error::JoinError,
     id::Id,
     join::JoinHandle,
+    join_set::JoinSet,
     local_key::{AccessError, LocalKey, TaskLocalFuture},
     yield_now::{YieldNow, yield_now},
 };

@@ -17,7 +17,8 @@
 //! | everything in a `Shard` | that shard's mutex; a worker's tasks register in its own shard, foreign threads share the last |
 //!
 //! Under a lock a waker is only cloned or moved, never woken or dropped. A slot is reused, so a key may be stale: a slot
-//! knows whose waker it holds.
+//! knows whose waker it holds. In the runtime `T`, which says that, is a pointer to the task's own memory, which the waker keeps: so what
+//! is registered can be looked at, at the cost of no byte more.
 
 use std::task::Waker;
 
@@ -36,21 +37,26 @@ pub struct Key {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Closed;
 
-enum Slot {
+enum Slot<T> {
     Free { next: Option<u32> },
-    Taken { task: u64, waker: Waker },
+    Taken { task: T, waker: Waker },
 }
 
-#[derive(Default)]
-struct Shard {
-    slots: Vec<Slot>,
+struct Shard<T> {
+    slots: Vec<Slot<T>>,
     free: Option<u32>,
     taken: usize,
     closed: bool,
 }
 
-impl Shard {
-    fn insert(&mut self, task: u64, waker: Waker) -> u32 {
+impl<T> Default for Shard<T> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), free: None, taken: 0, closed: false }
+    }
+}
+
+impl<T: Copy + Eq> Shard<T> {
+    fn insert(&mut self, task: T, waker: Waker) -> u32 {
         self.taken += 1;
         let taken = Slot::Taken { task, waker };
         if let Some(slot) = self.free {
@@ -67,7 +73,7 @@ impl Shard {
         }
     }
 
-    fn remove(&mut self, slot: u32, task: u64) -> Option<Waker> {
+    fn remove(&mut self, slot: u32, task: T) -> Option<Waker> {
         let place = self.slots.get_mut(slot as usize)?;
         if !matches!(place, Slot::Taken { task: whose, .. } if *whose == task) {
             return None;
@@ -82,11 +88,11 @@ impl Shard {
 }
 
 /// The wakers of a runtime's live tasks, by shard.
-pub struct Registry {
-    shards: Box<[Padded<Mutex<Shard>>]>,
+pub struct Registry<T = u64> {
+    shards: Box<[Padded<Mutex<Shard<T>>>]>,
 }
 
-impl Registry {
+impl<T: Copy + Eq> Registry<T> {
     /// A registry with a shard for each of `workers` and one for everybody else.
     pub fn new(workers: usize) -> Self {
         Self { shards: (0..=workers).map(|_| Padded(Mutex::new(Shard::default()))).collect() }
@@ -97,7 +103,7 @@ impl Registry {
     /// # Errors
     ///
     /// If the registry is closed; the waker is dropped, after the lock.
-    pub fn insert(&self, worker: Option<usize>, task: u64, waker: Waker) -> Result<Key, Closed> {
+    pub fn insert(&self, worker: Option<usize>, task: T, waker: Waker) -> Result<Key, Closed> {
         let index = worker.unwrap_or(self.shards.len() - 1);
         let mut shard = lock(&self.shards[index]);
         if shard.closed {
@@ -110,13 +116,13 @@ impl Registry {
 
     /// Takes a task's waker out; none if the end of the runtime has taken it before.
     #[must_use = "to be dropped outside of any lock"]
-    pub fn remove(&self, key: Key, task: u64) -> Option<Waker> {
+    pub fn remove(&self, key: Key, task: T) -> Option<Waker> {
         lock(&self.shards[usize::from(key.shard)]).remove(key.slot, task)
     }
 
     /// A clone of a task's waker; none if it isn't registered any more.
     #[must_use = "to be woken"]
-    pub fn waker(&self, key: Key, task: u64) -> Option<Waker> {
+    pub fn waker(&self, key: Key, task: T) -> Option<Waker> {
         let shard = lock(&self.shards[usize::from(key.shard)]);
         match shard.slots.get(key.slot as usize) {
             Some(Slot::Taken { task: whose, waker }) if *whose == task => Some(waker.clone()),
@@ -139,6 +145,19 @@ impl Registry {
             }));
         }
         wakers
+    }
+
+    /// Everything that is registered, with a waker that keeps it, shard by shard.
+    pub fn snapshot(&self) -> Vec<(T, Waker)> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            all.extend(shard.slots.iter().filter_map(|slot| match slot {
+                Slot::Taken { task, waker } => Some((*task, waker.clone())),
+                Slot::Free { .. } => None,
+            }));
+        }
+        all
     }
 
     /// How many tasks are registered; a snapshot.

@@ -9,7 +9,7 @@ use crate::{
     queue::Pointer,
     shared::{Injected, Shared},
     sync::Arc,
-    task::{Id, JoinHandle, harness::Harness, state::State},
+    task::{AbortHandle, Id, JoinHandle, harness::Harness, state::State},
 };
 
 /// What a task knows about itself; lies in its one allocation.
@@ -20,6 +20,42 @@ pub(crate) struct Meta {
     pub(crate) id: Id,
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) state: State,
+}
+
+/// Points to a task's `Meta`. To be looked at only as long as something of the task (a handle, a waker) is at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MetaPointer(NonNull<Meta>);
+
+// SAFETY: it stands for a `&Meta`, and Meta is Sync (asserted below).
+unsafe impl Send for MetaPointer {}
+// SAFETY: as above.
+unsafe impl Sync for MetaPointer {}
+
+impl MetaPointer {
+    pub(crate) fn new(meta: &Meta) -> Self {
+        Self(NonNull::from(meta))
+    }
+
+    /// # Safety
+    ///
+    /// The task's memory outlives `'a`: a handle or a waker of it is kept as long. Nobody ever makes a mutable reference to a Meta
+    /// but its own drop.
+    pub(crate) unsafe fn get<'a>(self) -> &'a Meta {
+        // SAFETY: as the caller says.
+        unsafe { self.0.as_ref() }
+    }
+
+    pub(crate) fn into_raw(self) -> NonNull<Meta> {
+        self.0
+    }
+}
+
+impl Drop for Meta {
+    fn drop(&mut self) {
+        if self.state.is_linked() {
+            self.shared.links.forget(self.id.get());
+        }
+    }
 }
 
 /// The right to poll a task.
@@ -119,10 +155,32 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let (task, handle) = make(shared, future, spawned_at, id, WithInfo(schedule));
+    let (task, handle) = make(shared, future, spawned_at, id, State::default(), WithInfo(schedule));
+    (handle, begin_with(shared, task))
+}
+
+/// A new task's way into a queue.
+#[inline]
+fn begin_with(shared: &Arc<Shared>, task: Task) -> Begun {
     // Not `task.schedule()`: here the runtime is at hand and needn't be reached through the task.
-    let begun = if shared.is_running() { queue(shared, task) } else { Begun::Refused(task) };
-    (handle, begun)
+    if shared.is_running() { queue(shared, task) } else { Begun::Refused(task) }
+}
+
+/// [`spawn`] of a task that others than its handle may abort.
+pub(crate) fn spawn_abortable<F>(
+    shared: &Arc<Shared>,
+    future: F,
+    spawned_at: &'static Location<'static>,
+    id: Id,
+) -> (JoinHandle<F::Output>, AbortHandle)
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let (task, handle) = make(shared, future, spawned_at, id, State::watched(), WithInfo(schedule));
+    let abort = AbortHandle::of_task(task.metadata(), task.waker());
+    begin_with(shared, task).finish();
+    (handle, abort)
 }
 
 /// A task that is run by the pool of blocking calls: its future is ready at its first poll, so it is never scheduled again.
@@ -135,7 +193,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    make(shared, future, spawned_at, Id::next(), |task: Task| {
+    make(shared, future, spawned_at, Id::next(), State::watched(), |task: Task| {
         let shared = task.metadata().shared.clone();
         shared.blocking.push(task);
     })
@@ -148,13 +206,14 @@ fn make<F>(
     future: F,
     spawned_at: &'static Location<'static>,
     id: Id,
+    state: State,
     schedule: impl Schedule<Meta> + Send + Sync + 'static,
 ) -> (Task, JoinHandle<F::Output>)
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let meta = Meta { shared: shared.clone(), id, spawned_at, state: State::default() };
+    let meta = Meta { shared: shared.clone(), id, spawned_at, state };
     // SAFETY: the four demands of spawn_unchecked. The future may be moved to another thread: F is Send, and so is the
     // reference to Meta, which is Sync (asserted above). What it borrows outlives its Runnable: F is 'static, and the
     // metadata lies in the allocation that the Runnable keeps; async-task drops the future before the metadata, and the
