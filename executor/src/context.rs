@@ -183,6 +183,19 @@ pub(crate) fn poll_task(waker_data: *const (), poll: impl FnOnce()) {
     });
 }
 
+/// Runs the poll of a local set's task with that waker, inside of the poll of whatever drives the set, on a budget of its own.
+#[inline]
+pub(crate) fn poll_local(waker_data: *const (), poll: impl FnOnce()) {
+    struct Outer(*const ());
+    impl Drop for Outer {
+        fn drop(&mut self) {
+            set_polled(self.0);
+        }
+    }
+    let _outer = Outer(THREAD.with(|thread| thread.polled.replace(waker_data)));
+    coop::with_budget(poll);
+}
+
 /// Gives this thread's poll budget to `f`.
 #[inline]
 pub(crate) fn with_budget<R>(f: impl FnOnce(&Cell<u8>) -> R) -> R {

@@ -93,6 +93,7 @@ pub mod model {
     pub use crate::queue::{Injector, Local, Pointer, Remote, local};
     pub use crate::task::join_set::ready::Ready;
     pub use crate::task::links::{Links, Published};
+    pub use crate::task::local_set::inbox::{Inbox, Settle};
     pub use crate::task::registry::{Closed, Key, Registry};
     pub use crate::task::state::{Abort, Found, Left, Look, Publish, State};
 }

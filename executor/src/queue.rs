@@ -167,6 +167,11 @@ impl<T: Pointer> Remote<T> {
         self.slot.swap(std::ptr::null_mut())
     }
 
+    /// How many items wait here, the slot's included; a snapshot.
+    pub fn len(&self) -> usize {
+        self.stealer.len() + usize::from(!self.slot.is_empty())
+    }
+
     /// Whether the deque holds nothing. The slot doesn't count: its owner is awake and comes to it next.
     pub fn is_empty(&self) -> bool {
         self.stealer.is_empty()

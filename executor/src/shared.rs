@@ -39,14 +39,19 @@ use egret_reactor::{Event, Eventpoll, Lane, Lanes};
 
 use crate::{
     blocking::Pool,
+    cancel::CancellationToken,
+    context,
     idle::Idle,
     io::Driver,
     queue::{Injector, Remote},
-    runtime::Counters,
+    runtime::{Counter, Counters, Lookout, Observer, RemoteCounters, Running, TaskReport},
     stall::{Heart, Watch},
-    sync::{Arc, AtomicBool, AtomicU8, AtomicUsize, Condvar, Mutex, Ordering, Padded, fence, lock},
+    sync::{
+        Arc, AtomicBool, AtomicI32, AtomicU8, AtomicUsize, Condvar, Mutex, Ordering, Padded, fence, lock,
+    },
     task::{MetaPointer, Names, Task, links::Links, quiet::quietly, registry::Registry},
     time::Timers,
+    worker::Core,
 };
 
 const RUNNING: u8 = 0;
@@ -64,6 +69,21 @@ pub(crate) struct Seat {
 pub(crate) struct Signs {
     pub(crate) counters: Counters,
     pub(crate) heart: Heart,
+    pub(crate) running: Running,
+    thread: AtomicI32,
+}
+
+impl Signs {
+    /// The worker's thread is this one.
+    pub(crate) fn set_thread(&self) {
+        // SAFETY: takes nothing, can't fail.
+        self.thread.store(unsafe { libc::gettid() }, Ordering::Relaxed);
+    }
+
+    /// The number of the worker's thread; 0 before it has begun.
+    pub(crate) fn thread(&self) -> i32 {
+        self.thread.load(Ordering::Relaxed)
+    }
 }
 
 /// What became of a task that was queued from outside.
@@ -94,6 +114,15 @@ pub(crate) struct Shared {
     pub(crate) links: Links,
     pub(crate) names: Arc<Names>,
     pub(crate) blocking: Arc<Pool>,
+    /// None if nobody wants to be told anything.
+    pub(crate) observer: Option<Box<Observer>>,
+    pub(crate) remote: Padded<RemoteCounters>,
+    /// None if nobody wants to be told of stuck polls.
+    pub(crate) lookout: Option<Lookout>,
+    /// Cancelled when somebody begins to shut the runtime down and gives the tasks time to end.
+    pub(crate) shutdown_token: CancellationToken,
+    /// The tasks that the end has dropped, if somebody wants to know.
+    cancelled: Mutex<Option<Vec<TaskReport>>>,
     phase: AtomicU8,
     remaining: AtomicUsize,
     wait_failed: AtomicBool,
@@ -108,6 +137,8 @@ impl Shared {
         seats: Box<[Seat]>,
         watch: Option<Watch>,
         blocking: Arc<Pool>,
+        observer: Option<Box<Observer>>,
+        lookout: Option<Lookout>,
     ) -> Self {
         let workers = seats.len();
         Self {
@@ -124,6 +155,11 @@ impl Shared {
             links: Links::default(),
             names: Arc::default(),
             blocking,
+            observer,
+            remote: Padded::default(),
+            lookout,
+            shutdown_token: CancellationToken::new(),
+            cancelled: Mutex::new(None),
             phase: AtomicU8::new(RUNNING),
             remaining: AtomicUsize::new(workers),
             wait_failed: AtomicBool::new(false),
@@ -137,6 +173,36 @@ impl Shared {
         self.phase.load(Ordering::Acquire) == RUNNING
     }
 
+    /// How many tasks have a future, and how many were ever spawned.
+    pub(crate) fn tasks(&self) -> (usize, u64) {
+        let sum = |of: fn(&Counters) -> &Counter, remote: &Counter| {
+            let workers = self.seats.iter().map(|seat| of(&seat.signs.counters).get());
+            workers.fold(remote.get(), u64::wrapping_add)
+        };
+        // In this order: one that is spawned and ends in between counts as alive. With the other it could be fewer than none.
+        let ended = sum(|counters| &counters.ended, &self.remote.ended);
+        let spawned = sum(|counters| &counters.spawned, &self.remote.spawned);
+        (usize::try_from(spawned.saturating_sub(ended)).unwrap_or(usize::MAX), spawned)
+    }
+
+    /// Counts a task that was spawned here.
+    #[inline]
+    pub(crate) fn count_spawned(&self, core: Option<&Core>) {
+        match core {
+            Some(core) => self.seats[core.index].signs.counters.spawned.add_one(),
+            None => self.remote.spawned.add_one_shared(),
+        }
+    }
+
+    /// Counts a task whose future is gone.
+    #[inline]
+    pub(crate) fn count_ended(&self) {
+        match context::worker_index(self) {
+            Some(index) => self.seats[index].signs.counters.ended.add_one(),
+            None => self.remote.ended.add_one_shared(),
+        }
+    }
+
     /// Queues a task from a thread that isn't a worker of this runtime.
     pub(crate) fn schedule(&self, task: Task) {
         match self.inject(task) {
@@ -147,6 +213,7 @@ impl Shared {
 
     /// `schedule` without its user code.
     pub(crate) fn inject(&self, task: Task) -> Injected {
+        self.remote.scheduled.add_one_shared();
         self.injector.push(task);
         // Its fence also stands between the push and the look at the phase.
         self.notify();
@@ -195,6 +262,9 @@ impl Shared {
         if let Some(watch) = &self.watch {
             watch.end();
         }
+        if let Some(lookout) = &self.lookout {
+            lookout.end();
+        }
         self.blocking.end();
         // Past the books of `idle`: nobody decides by them any more.
         self.eventpoll.notify_one();
@@ -211,11 +281,21 @@ impl Shared {
         }
     }
 
-    /// Waits until the last worker has cleaned, at most so long.
-    pub(crate) fn wait_for_end(&self, timeout: Duration) {
-        let ended = lock(&self.ended);
-        // It is for the caller to go on either way; poison says nothing of a flag.
-        let _ended = self.has_ended.wait_timeout_while(ended, timeout, |ended| !*ended);
+    /// Waits until the last worker has cleaned, at most so long. Whether it has.
+    pub(crate) fn wait_for_end(&self, timeout: Duration) -> bool {
+        let waited = self.has_ended.wait_timeout_while(lock(&self.ended), timeout, |ended| !*ended);
+        let (ended, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
+        *ended
+    }
+
+    /// From now on the tasks that the end drops are noted down.
+    pub(crate) fn note_cancelled(&self) {
+        *lock(&self.cancelled) = Some(Vec::new());
+    }
+
+    /// Those that were noted down.
+    pub(crate) fn take_cancelled(&self) -> Vec<TaskReport> {
+        lock(&self.cancelled).take().unwrap_or_default()
     }
 
     fn clean(&self) {
@@ -244,6 +324,9 @@ impl Shared {
         let mut any = false;
         while let Some(task) = self.injector.pop() {
             any = true;
+            if let Some(cancelled) = &mut *lock(&self.cancelled) {
+                cancelled.push(TaskReport::of(task.metadata()));
+            }
             drop(task);
         }
         any

@@ -33,7 +33,7 @@ use crate::{
     idle::Settled,
     processor::EVENTS_A_TURN,
     queue::Pointer,
-    runtime::Handle,
+    runtime::{Handle, TaskMeta},
     shared::{Seat, Shared},
     task::{Task, quiet::quietly},
 };
@@ -53,6 +53,7 @@ const EVENTS: usize = 64;
 /// The body of a worker thread.
 pub(crate) fn run(core: Core) {
     let shared = core.shared.clone();
+    shared.seats[core.index].signs.set_thread();
     let _place = context::set_place(Place::Worker);
     let _entered = context::enter(&Handle { shared: shared.clone() });
     let leave = Leave { core };
@@ -93,6 +94,8 @@ struct Worker<'a> {
     polls_without_clock: u32,
     /// When it came to park last, and whether that rest was a long one.
     parked: Instant,
+    /// Since when it is not parked.
+    up_since: Instant,
     rested: bool,
     /// Who is to be served with the next delivery.
     late: Vec<Late>,
@@ -118,6 +121,7 @@ impl<'a> Worker<'a> {
             lifo_run: 0,
             polls_without_clock: 0,
             parked: Instant::now(),
+            up_since: Instant::now(),
             rested: false,
             late: Vec::with_capacity(shared.seats.len()),
             events_of_turn: 0,
@@ -155,10 +159,23 @@ impl<'a> Worker<'a> {
         let pointer = task.into_ptr();
         // SAFETY: out of `into_ptr` the line above.
         let task = unsafe { Task::from_ptr(pointer) };
+        let signs = &self.seat.signs;
+        signs.running.begin(task.metadata());
         // A task's wakers carry the same pointer. It doesn't unwind: the harness catches what its future throws.
-        context::poll_task(pointer.as_ptr(), || {
-            task.run();
-        });
+        match &self.shared.observer {
+            None => context::poll_task(pointer.as_ptr(), || {
+                task.run();
+            }),
+            Some(observer) => {
+                let meta = TaskMeta::copied(task.metadata(), self.shared);
+                observer.poll(self.core.index, &meta, || {
+                    context::poll_task(pointer.as_ptr(), || {
+                        task.run();
+                    });
+                });
+            }
+        }
+        signs.running.end();
     }
 
     fn next(&mut self) -> Option<Task> {
@@ -195,6 +212,7 @@ impl<'a> Worker<'a> {
             // Not while somebody waits in the injector: a chain of spawns would go before them.
             if self.lifo_run < LIFO_RUN && self.shared.injector.is_empty() {
                 self.lifo_run += 1;
+                self.seat.signs.counters.lifo.add_one();
                 return Some(task);
             }
             self.core.push_back(task);

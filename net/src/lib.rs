@@ -38,7 +38,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `tcp` | [`TcpListener`], [`TcpStream`], their halves and traits |
+//! | `tcp` | [`TcpListener`], [`TcpStream`], their halves and traits; [`TcpSocket`] |
 //! | `udp` | [`UdpSocket`] |
 //! | [`unix`] | [`UnixStream`], [`UnixListener`], [`UnixDatagram`] |
 //! | `message` | the loop under every datagram, and what all sockets have that carry messages |
@@ -69,7 +69,8 @@ pub mod unix;
 pub use addr::ToSocketAddrs;
 pub use ready::{Interest, Ready};
 pub use tcp::{
-    Incoming, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, WriteHalf,
+    Incoming, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpSocket, TcpStream,
+    WriteHalf,
 };
 pub use udp::UdpSocket;
 pub use unix::{UnixDatagram, UnixListener, UnixStream};

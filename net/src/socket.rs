@@ -13,7 +13,6 @@
 //!
 //! Nothing here knows which protocol the socket speaks.
 
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::task::{Context, Poll, ready};
@@ -155,22 +154,22 @@ impl Socket {
     }
 
     /// Waits until a connect that is under way has ended, well or badly.
-    pub(crate) async fn connected(&self) -> io::Result<()> {
+    pub(crate) fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             // Nothing else knows this socket yet, so the direction's own place is free.
-            let seen = poll_fn(|cx| self.poll_ready(cx, Direction::Write)).await?;
+            let seen = ready!(self.poll_ready(cx, Direction::Write))?;
             if let Some(error) = self.options().take_error()? {
-                return Err(error);
+                return Poll::Ready(Err(error));
             }
             match self.options().peer_addr() {
                 // The cached readiness starts out optimistic: "writable" proves nothing here.
                 Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {
                     if seen.events.intersects(Events::ERR | Events::HUP) {
-                        return Err(error);
+                        return Poll::Ready(Err(error));
                     }
                     self.clear(seen, Direction::Write);
                 }
-                outcome => return outcome.map(drop),
+                outcome => return Poll::Ready(outcome.map(drop)),
             }
         }
     }

@@ -96,7 +96,7 @@ pub use fd::Fd;
 #[cfg(not(egret_loom))]
 pub use feed::{FeedChoice, FeedKind};
 #[cfg(not(egret_loom))]
-pub use lane::{Lane, LaneGuard, Lanes};
+pub use lane::{Lane, LaneGuard, LaneStats, Lanes};
 pub use source::{AsSource, PollTable, Source, level};
 #[doc(hidden)]
 pub use source::{Nested, Probe};

@@ -90,10 +90,10 @@ impl<J: Job> Pool<J> {
         Arc::new(Self { settings, state: Mutex::new(State::default()), called: Condvar::new() })
     }
 
-    /// How many threads there are, and how many jobs wait for one.
-    pub(crate) fn size(&self) -> (usize, usize) {
+    /// How many threads there are, how many jobs wait for one, and how many threads for a job.
+    pub(crate) fn size(&self) -> (usize, usize, usize) {
         let state = lock(&self.state);
-        (state.threads, state.queue.len())
+        (state.threads, state.queue.len(), state.idle)
     }
 
     /// Queues a job. It is cancelled if the runtime has ended, refused if it needs a thread and none can be had.
@@ -238,15 +238,15 @@ mod tests {
     #[test]
     fn without_any_thread_all_that_wait_are_told() {
         let (pool, told) = refused(0);
-        assert_eq!((told.refused.load(Ordering::SeqCst), pool.size()), (2, (0, 0)));
+        assert_eq!((told.refused.load(Ordering::SeqCst), pool.size()), (2, (0, 0, 0)));
     }
 
     #[test]
     fn with_another_thread_they_wait_for_it() {
         let (pool, told) = refused(1);
-        assert_eq!((told.refused.load(Ordering::SeqCst), pool.size()), (0, (1, 2)));
+        assert_eq!((told.refused.load(Ordering::SeqCst), pool.size()), (0, (1, 2, 0)));
         // That one comes back from what it did, runs both, and goes, for it keeps alive no time at all.
         pool.serve();
-        assert_eq!((told.ran.load(Ordering::SeqCst), pool.size()), (2, (0, 0)));
+        assert_eq!((told.ran.load(Ordering::SeqCst), pool.size()), (2, (0, 0, 0)));
     }
 }

@@ -48,6 +48,15 @@ impl Driver {
         batch.wake();
     }
 
+    /// Who waits: the registration's number, the waker's pointer, and whether for reading and for writing.
+    pub(crate) fn waiters(&self) -> Vec<(u64, *const (), bool, bool)> {
+        let mut all = Vec::new();
+        for (key, scheduled) in self.slots.all_with_keys() {
+            scheduled.for_each_waiter(|waker, read, write| all.push((key, waker, read, write)));
+        }
+        all
+    }
+
     /// Wakes every waiter; each finds an error. New registrations and new waits get the same error.
     pub(crate) fn shutdown(&self) {
         self.shut_down.store(true, Ordering::Release);

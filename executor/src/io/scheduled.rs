@@ -331,6 +331,20 @@ impl ScheduledIo {
         self.wake(Events::all());
     }
 
+    /// Shows the pointers of all wakers, and what they wait for: reading, writing.
+    pub(crate) fn for_each_waiter(&self, mut f: impl FnMut(*const (), bool, bool)) {
+        let mut wakers = lock(&self.wakers);
+        for direction in [Direction::Read, Direction::Write] {
+            if let Some(waker) = wakers.place(direction) {
+                f(waker.data(), direction == Direction::Read, direction == Direction::Write);
+            }
+        }
+        for waiter in wakers.listed() {
+            let [read, write] = [Direction::Read, Direction::Write].map(|side| waiter.hears(side.mask()));
+            f(waiter.waker.data(), read, write);
+        }
+    }
+
     /// Forgets everybody, unwoken.
     pub(crate) fn clear(&self) {
         let (reader, writer, listed) = {

@@ -122,8 +122,19 @@ impl<T: Default> Slab<T> {
     /// An index that was handed out before is among them, even if its owner has yet to make its page: both make it, one of them
     /// succeeds. (Passing over a page that isn't seen yet would pass over the waiter who doesn't see the shutdown yet.)
     pub(crate) fn all(&self) -> impl Iterator<Item = &T> {
+        self.slots().map(|slot| &slot.value)
+    }
+
+    /// Those of [`all`](Self::all) that are taken, with their keys.
+    pub(crate) fn all_with_keys(&self) -> impl Iterator<Item = (u64, &T)> {
+        self.slots()
+            .map(|slot| (slot.key.load(Ordering::Acquire), &slot.value))
+            .filter(|(key, _)| is_taken(*key))
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slot<T>> {
         let unused = lock(&self.free).unused;
-        (0..unused).step_by(PAGE).flat_map(|first| self.page(locate(first))).map(|slot| &slot.value)
+        (0..unused).step_by(PAGE).flat_map(|first| self.page(locate(first)))
     }
 
     /// A page, made if this is the first time that it is needed.

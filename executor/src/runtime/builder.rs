@@ -9,8 +9,10 @@ use crate::{
     idle::MAX_WORKERS,
     processor::{self, SLICE},
     runtime::{
-        Handle, Runtime,
+        Handle, Runtime, TaskMeta, UnhandledPanic,
         hooks::{AtEnd, Hook},
+        observer::{Observer, TaskHook, Wishes},
+        stuck::{self, Lookout, StuckPoll},
     },
     shared::{self, Shared},
     stall::{self, INTERVAL, Watch},
@@ -43,6 +45,8 @@ pub struct Builder {
     on_thread_stop: Option<Hook>,
     max_blocking_threads: usize,
     thread_keep_alive: Duration,
+    wishes: Wishes,
+    stuck_polls: Option<stuck::Wish>,
 }
 
 impl Builder {
@@ -58,6 +62,8 @@ impl Builder {
             on_thread_stop: None,
             max_blocking_threads: MAX_THREADS,
             thread_keep_alive: KEEP_ALIVE,
+            wishes: Wishes::default(),
+            stuck_polls: None,
         }
     }
 
@@ -153,6 +159,128 @@ impl Builder {
         self
     }
 
+    /// Calls `f` on a worker's thread before it goes to wait in the reactor for lack of tasks. As for [`on_thread_unpark`](Self::on_thread_unpark), it should be short: sockets and
+    /// timers wait for it. A panic of `f` is told by the panic hook and ends nothing.
+    pub fn on_thread_park(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
+        self.wishes.on_park = Some(Hook::new(f));
+        self
+    }
+
+    /// Calls `f` on a worker's thread when it comes back from there.
+    pub fn on_thread_unpark(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
+        self.wishes.on_unpark = Some(Hook::new(f));
+        self
+    }
+
+    /// Calls `f` for each task that is spawned, on the thread that spawns it, before its first poll.
+    ///
+    /// This and the other hooks of tasks run where tasks do: `f` may spawn, but not block, and this one not enter a runtime. A panic of `f` is told by the
+    /// panic hook and ends nothing. Without any of them they cost nothing that can be measured.
+    ///
+    /// ```
+    /// use std::sync::{Arc, atomic::{AtomicUsize, Ordering}};
+    ///
+    /// let spawned = Arc::new(AtomicUsize::new(0));
+    /// let runtime = egret_executor::Builder::new_multi_thread()
+    ///     .worker_threads(1)
+    ///     .on_task_spawn({
+    ///         let spawned = spawned.clone();
+    ///         move |task| {
+    ///             println!("{} comes from {}", task.id(), task.spawned_at());
+    ///             spawned.fetch_add(1, Ordering::Relaxed);
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// runtime.block_on(runtime.spawn(async {})).unwrap();
+    /// assert_eq!(spawned.load(Ordering::Relaxed), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn on_task_spawn(mut self, f: impl Fn(&TaskMeta<'_>) + Send + Sync + 'static) -> Self {
+        self.wishes.on_spawn = Some(TaskHook::new(f));
+        self
+    }
+
+    /// Calls `f` for each task whose future is gone: it has ended, or was cancelled. Its output is not there yet.
+    pub fn on_task_terminate(mut self, f: impl Fn(&TaskMeta<'_>) + Send + Sync + 'static) -> Self {
+        self.wishes.on_terminate = Some(TaskHook::new(f));
+        self
+    }
+
+    /// Calls `f` for each task whose poll panics, when its future has been dropped.
+    pub fn on_task_panic(mut self, f: impl Fn(&TaskMeta<'_>) + Send + Sync + 'static) -> Self {
+        self.wishes.on_panic = Some(TaskHook::new(f));
+        self
+    }
+
+    /// Calls `f` before each poll of a task, on the worker that polls it. Not for blocking calls.
+    pub fn on_before_task_poll(mut self, f: impl Fn(&TaskMeta<'_>) + Send + Sync + 'static) -> Self {
+        self.wishes.before_poll = Some(TaskHook::new(f));
+        self
+    }
+
+    /// Calls `f` after each poll of a task, on the worker that has polled it. Not for blocking calls.
+    pub fn on_after_task_poll(mut self, f: impl Fn(&TaskMeta<'_>) + Send + Sync + 'static) -> Self {
+        self.wishes.after_poll = Some(TaskHook::new(f));
+        self
+    }
+
+    /// Calls `f` for each poll of a task that has lasted for `limit`: once, while it still lasts, on a thread of its own.
+    ///
+    /// Such a task keeps its worker from everything else. (The [watch](Self::stall_watch) sees to it that nothing else suffers.) What is told is the task's name, where it was
+    /// spawned, and with the feature `backtrace` the functions that it is in. For that the worker's thread gets a signal, `SIGRTMIN + 11`, which may end a sleep or
+    /// another system call of it with `EINTR`.
+    ///
+    /// Workers are looked at four times in `limit`, at most each millisecond; that is all it costs. A poll counts that lasts for 1 to 1.25 times the limit.
+    /// Code that isn't a poll (a waker of another runtime, say) is not told of, nor are blocking calls.
+    ///
+    /// ```
+    /// use std::{sync::mpsc, time::Duration};
+    ///
+    /// let (told, is_told) = mpsc::channel();
+    /// let runtime = egret_executor::Builder::new_multi_thread()
+    ///     .worker_threads(1)
+    ///     .on_stuck_poll(Duration::from_millis(10), move |poll| {
+    ///         eprintln!("{poll}");
+    ///         let _nobody_asks = told.send(poll.spawned_at.file());
+    ///     })
+    ///     .build()?;
+    /// // It doesn't come back before somebody was told.
+    /// let task = runtime.spawn(async move { is_told.recv() });
+    /// assert_eq!(runtime.block_on(task).unwrap(), Ok(file!()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn on_stuck_poll(mut self, limit: Duration, f: impl Fn(&StuckPoll) + Send + Sync + 'static) -> Self {
+        self.stuck_polls = Some(stuck::Wish::new(limit, f));
+        self
+    }
+
+    /// What to do when a task panics; nothing but to make it the task's result if this isn't called.
+    ///
+    /// ```
+    /// use egret_executor::runtime::UnhandledPanic;
+    ///
+    /// # std::panic::set_hook(Box::new(|_| {}));
+    /// let runtime = egret_executor::Builder::new_multi_thread()
+    ///     .worker_threads(1)
+    ///     .unhandled_panic(UnhandledPanic::ShutdownRuntime)
+    ///     .build()?;
+    /// let other = runtime.spawn(std::future::pending::<()>());
+    /// drop(runtime.spawn(async { panic!("this ends it all") }));
+    /// assert!(runtime.block_on(other).unwrap_err().is_cancelled());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn unhandled_panic(mut self, what: UnhandledPanic) -> Self {
+        self.wishes.unhandled_panic = what;
+        self
+    }
+
+    /// Measures how long each poll of a task takes, for [`WorkerMetrics::poll_times`](crate::runtime::WorkerMetrics::poll_times). It costs two looks at the clock a
+    /// poll, about 50 ns.
+    pub fn enable_metrics_poll_time_histogram(mut self) -> Self {
+        self.wishes.poll_times = true;
+        self
+    }
+
     /// How many threads [`spawn_blocking`](crate::task::spawn_blocking) may have at the same time; 512 if this isn't called. The workers don't count.
     pub fn max_blocking_threads(mut self, threads: usize) -> Self {
         self.max_blocking_threads = threads;
@@ -201,7 +329,10 @@ impl Builder {
             keep_alive: self.thread_keep_alive,
             name: self.thread_name.clone(),
         });
-        let shared = Arc::new(Shared::new(lanes_of_runtime, lanes, seats.into(), watch, blocking));
+        let lookout = self.stuck_polls.clone().map(Lookout::new);
+        let observer = Observer::new(self.wishes.clone(), workers);
+        let shared =
+            Arc::new(Shared::new(lanes_of_runtime, lanes, seats.into(), watch, blocking, observer, lookout));
         // From here on the runtime's drop ends and joins what was started.
         let mut runtime = Runtime {
             handle: Handle { shared: shared.clone() },
@@ -233,7 +364,11 @@ impl Builder {
             }
         }
         if shared.watch.is_some() {
+            let shared = shared.clone();
             runtime.threads.push(self.start("watch", move || stall::keep(&shared))?);
+        }
+        if shared.lookout.is_some() {
+            runtime.threads.push(self.start("lookout", move || stuck::keep(&shared))?);
         }
         Ok(runtime)
     }

@@ -5,27 +5,57 @@
 //! | `builder` | settings; starting the workers, and undoing that if one can't be started |
 //! | `block_on` | running a future on a thread that isn't a worker |
 //! | `hooks` | what a user wants to be called for |
-//! | `metrics` | counters |
+//! | `metrics`, `observer` | counters; what a user wants to be told of tasks and polls |
+//! | `dump` | what there is, and what it waits for |
+//! | `stuck`, `backtrace` | polls that don't come to an end, and what their threads do |
+//! | `report` | what became of the tasks at the end |
 
+mod backtrace;
 mod block_on;
 mod builder;
+mod dump;
 mod hooks;
 mod metrics;
+mod observer;
+mod report;
+mod stuck;
 
-use std::{fmt, future::Future, io, marker::PhantomData, panic::Location, thread, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    io,
+    marker::PhantomData,
+    panic::Location,
+    thread,
+    time::{Duration, Instant},
+};
 
 pub use builder::Builder;
+pub use dump::{Dump, TaskDump, TaskState, WaitsFor};
 pub use egret_reactor::{FeedChoice, FeedKind};
-pub(crate) use metrics::{Counter, Counters};
-pub use metrics::{Metrics, WorkerMetrics};
+pub(crate) use metrics::{Counter, Counters, RemoteCounters, Running};
+pub use metrics::{Metrics, RuntimeMetrics, WorkerMetrics};
+pub(crate) use observer::Observer;
+pub use observer::{PollTimes, TaskMeta, UnhandledPanic};
+pub use report::{Report, TaskReport};
+pub(crate) use stuck::Lookout;
+pub use stuck::StuckPoll;
 
 use crate::{
     blocking,
+    cancel::CancellationToken,
     context::{self, Place},
     shared::Shared,
     sync::Arc,
-    task::{self, JoinHandle, quiet::quietly},
+    task::{self, Id, JoinHandle, quiet::quietly},
 };
+use stuck::Polls;
+
+/// How often [`Runtime::shutdown`] looks whether it is through. A guess: far below what anybody notices at the end of a program.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// How long it waits for workers to come out of their polls. A guess: what takes longer blocks its worker.
+const LEAVE: Duration = Duration::from_millis(100);
 
 /// A runtime: worker threads that poll tasks and wait, together, in one reactor.
 ///
@@ -150,6 +180,87 @@ impl Runtime {
         self.threads.clear();
     }
 
+    /// Ends it gracefully, and tells what became of its tasks.
+    ///
+    /// 1. The [token](Handle::shutdown_token) that tasks may listen to is cancelled.
+    /// 2. For `grace` at most, tasks are left to end by themselves; when there are none left it goes on at once. They may spawn others.
+    /// 3. The rest is ended as by the drop: what waits or is queued is dropped where it stands.
+    /// 4. Workers that don't come out of their poll within another 100 ms are left behind, with their threads. So are blocking calls that still run.
+    ///
+    /// On a worker thread (of this or any other runtime), and in a forked child, it doesn't wait, and the report is of what it has seen.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use egret_executor::time::sleep;
+    ///
+    /// let runtime = egret_executor::Builder::new_multi_thread().worker_threads(1).build()?;
+    /// let token = runtime.handle().shutdown_token();
+    /// let server = runtime.spawn(async move {
+    ///     // accept connections until...
+    ///     token.cancelled().await;
+    ///     "the last words"
+    /// });
+    /// let forever = runtime.spawn(sleep(Duration::MAX));
+    /// let report = runtime.shutdown(Duration::from_millis(20));
+    /// println!("{report}");
+    /// assert_eq!((report.finished, report.cancelled.len()), (1, 1));
+    /// assert_eq!(report.cancelled[0].id, forever.id());
+    /// assert!(server.is_finished());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn shutdown(mut self, grace: Duration) -> Report {
+        if self.process != std::process::id() {
+            return Report::default();
+        }
+        let shared = self.handle.shared.clone();
+        let began = Instant::now();
+        let may_wait = context::place() != Place::Worker;
+        let ended = |(alive, spawned): (usize, u64)| spawned.saturating_sub(alive as u64);
+        let ended_before = ended(shared.tasks());
+        shared.shutdown_token.cancel();
+        let mut polls = Polls::of(&shared.seats);
+        let rest = |polls: &mut Polls, until: Instant| {
+            let now = Instant::now();
+            polls.look(&shared.seats, now);
+            thread::sleep(LOOK.min(until.saturating_duration_since(now)));
+            now < until
+        };
+        let until = began.checked_add(grace);
+        // Nobody is told when the last task ends: that would cost each of them something.
+        while may_wait && shared.tasks().0 > 0 {
+            if !rest(&mut polls, until.unwrap_or_else(|| Instant::now() + LOOK * 2)) {
+                break;
+            }
+        }
+        let finished = ended(shared.tasks()).saturating_sub(ended_before);
+        let left = Dump::of(&shared);
+        shared.note_cancelled();
+        shared.shutdown();
+        let leave_by = Instant::now() + LEAVE;
+        let mut has_ended = may_wait && shared.wait_for_end(Duration::ZERO);
+        while may_wait && !has_ended && rest(&mut polls, leave_by) {
+            has_ended = shared.wait_for_end(Duration::ZERO);
+        }
+        let mut cancelled = shared.take_cancelled();
+        let mut stuck = Vec::new();
+        if !has_ended {
+            let now = Instant::now();
+            polls.look(&shared.seats, now);
+            stuck = polls.stuck(&shared, now, Duration::ZERO);
+            for poll in &mut stuck {
+                poll.backtrace = backtrace::of_thread(shared.seats[poll.worker].signs.thread());
+            }
+            let known: std::collections::HashSet<Id> =
+                cancelled.iter().map(|task| task.id).chain(stuck.iter().map(|poll| poll.id)).collect();
+            let others = left.tasks.into_iter().filter(|task| !known.contains(&task.id));
+            cancelled.extend(others.map(TaskReport::from));
+            // The drop that follows finds nothing to join.
+            self.threads.clear();
+        }
+        let (threads, _, idle) = shared.blocking.size();
+        Report { finished, cancelled, stuck, blocking_calls: threads - idle, took: began.elapsed() }
+    }
+
     /// Ends it without waiting: [`shutdown_timeout`](Self::shutdown_timeout) with no time at all.
     pub fn shutdown_background(self) {
         self.shutdown_timeout(Duration::ZERO);
@@ -256,6 +367,37 @@ impl Handle {
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         block_on::block_on(self, future)
+    }
+
+    /// The token that [`Runtime::shutdown`] cancels before it waits: for tasks that want to end in their own time. A drop of the runtime doesn't
+    /// cancel it.
+    pub fn shutdown_token(&self) -> CancellationToken {
+        self.shared.shutdown_token.clone()
+    }
+
+    /// What there is: every task, where it was spawned, what it waits for. See [`Dump`].
+    ///
+    /// It takes no notice of anything before it is called, so it costs nothing until then; then it looks at every task, socket and timer, some
+    /// microseconds for each hundred, and keeps each of their locks for a moment.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let runtime = egret_executor::Builder::new_multi_thread().worker_threads(1).build()?;
+    /// let task = egret_executor::task::Builder::new()
+    ///     .name("sleeper")
+    ///     .spawn_on(egret_executor::time::sleep(Duration::from_secs(9)), runtime.handle())?;
+    /// while runtime.metrics().waiting_tasks == 0 {
+    ///     std::thread::yield_now();
+    /// }
+    /// // 1 tasks, and 0 that have not waited yet
+    /// // task 1024 "sleeper", spawned at src/main.rs:5:6: waits for a timer in 8.99s
+    /// println!("{}", runtime.handle().dump());
+    /// # assert!(runtime.handle().dump().to_string().contains("waits for a timer in 8."));
+    /// # drop(task);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn dump(&self) -> Dump {
+        Dump::of(&self.shared)
     }
 
     /// A snapshot of the runtime's counters.

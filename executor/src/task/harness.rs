@@ -88,6 +88,9 @@ impl<F: Future> Future for Harness<'_, F> {
             }
             Err(payload) => {
                 quietly(|| this.future.set(None));
+                if let Some(observer) = &this.meta.shared.observer {
+                    observer.panicked(this.meta);
+                }
                 Err(JoinError::panic(id, payload))
             }
         };
@@ -126,6 +129,7 @@ impl Meta {
     /// The task's future is gone: nobody needs to wake it any more.
     #[inline]
     fn withdraw(&self) {
+        self.shared.count_ended();
         let left = self.state.withdraw();
         if left.linked {
             self.shared.links.end(self.id.get());
@@ -133,6 +137,9 @@ impl Meta {
         if let Some(key) = left.key {
             // The waker goes last of all, outside of the lock: it's one of async-task's, its drop only counts down.
             drop(self.shared.registry.remove(key, MetaPointer::new(self)));
+        }
+        if let Some(observer) = &self.shared.observer {
+            observer.terminated(self);
         }
     }
 

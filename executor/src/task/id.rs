@@ -12,6 +12,11 @@ impl Id {
     pub(crate) fn get(self) -> u64 {
         self.0.get()
     }
+
+    /// The id with that number, which was one's.
+    pub(crate) fn of_number(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
+    }
 }
 
 impl fmt::Display for Id {

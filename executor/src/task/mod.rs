@@ -23,10 +23,12 @@
 //! | `builder` | tasks with names |
 //! | `local_key` | values that go with a task |
 //! | [`join_set`] | many tasks, awaited as they end |
+//! | `local_set` | tasks that stay on their thread |
 //! | `join`, `abort_handle`, `error` | [`JoinHandle`], [`AbortHandle`], [`JoinError`] |
 
 pub mod join_set;
 pub(crate) mod links;
+pub(crate) mod local_set;
 pub(crate) mod registry;
 pub(crate) mod state;
 
@@ -70,5 +72,6 @@ pub use {
     join::JoinHandle,
     join_set::JoinSet,
     local_key::{AccessError, LocalKey, TaskLocalFuture},
+    local_set::{LocalEnterGuard, LocalSet, spawn_local},
     yield_now::{YieldNow, yield_now},
 };

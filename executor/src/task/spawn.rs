@@ -61,8 +61,8 @@ impl Drop for Meta {
 /// The right to poll a task.
 pub(crate) type Task = Runnable<Meta>;
 
-// SAFETY: Runnable::into_raw and from_raw are made for this; a Runnable may be moved to another thread (`spawn` below takes
-// only futures that may).
+// SAFETY: Runnable::into_raw and from_raw are made for this; a Runnable may be moved to another thread (`make` below takes
+// only futures that may; whoever calls `make_local` vouches for the others).
 unsafe impl Pointer for Task {
     fn into_ptr(self) -> NonNull<()> {
         self.into_raw()
@@ -163,7 +163,15 @@ where
 #[inline]
 fn begin_with(shared: &Arc<Shared>, task: Task) -> Begun {
     // Not `task.schedule()`: here the runtime is at hand and needn't be reached through the task.
-    if shared.is_running() { queue(shared, task) } else { Begun::Refused(task) }
+    if let Some(observer) = &shared.observer {
+        observer.spawned(task.metadata());
+    }
+    if shared.is_running() {
+        queue(shared, task)
+    } else {
+        shared.count_spawned(None);
+        Begun::Refused(task)
+    }
 }
 
 /// [`spawn`] of a task that others than its handle may abort.
@@ -193,10 +201,42 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    make(shared, future, spawned_at, Id::next(), State::watched(), |task: Task| {
+    let made = make(shared, future, spawned_at, Id::next(), State::watched(), |task: Task| {
         let shared = task.metadata().shared.clone();
         shared.blocking.push(task);
-    })
+    });
+    shared.count_spawned(None);
+    if let Some(observer) = &shared.observer {
+        observer.spawned(made.0.metadata());
+    }
+    made
+}
+
+/// A task of a local set, unscheduled. Its Runnables come to `schedule`, on whatever thread it is woken.
+///
+/// # Safety
+///
+/// The future isn't `Send`: every Runnable of the task, the one that is returned included, is run and dropped on this thread only.
+#[inline]
+pub(crate) unsafe fn make_local<F>(
+    shared: &Arc<Shared>,
+    future: F,
+    spawned_at: &'static Location<'static>,
+    id: Id,
+    schedule: impl Schedule<Meta> + Send + Sync + 'static,
+) -> (Task, JoinHandle<F::Output>)
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    // SAFETY: the caller keeps the Runnables on this thread. The output is taken or dropped by its handle, which is Send only if
+    // the output is, or by the Runnable.
+    let made = unsafe { make_anywhere(shared, future, spawned_at, id, State::default(), schedule) };
+    shared.count_spawned(None);
+    if let Some(observer) = &shared.observer {
+        observer.spawned(made.0.metadata());
+    }
+    made
 }
 
 /// The task, unscheduled.
@@ -213,9 +253,29 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
+    // SAFETY: F and its output are Send.
+    unsafe { make_anywhere(shared, future, spawned_at, id, state, schedule) }
+}
+
+/// # Safety
+///
+/// The future is Send, or all of the task's Runnables are run and dropped on this thread.
+#[inline]
+unsafe fn make_anywhere<F>(
+    shared: &Arc<Shared>,
+    future: F,
+    spawned_at: &'static Location<'static>,
+    id: Id,
+    state: State,
+    schedule: impl Schedule<Meta> + Send + Sync + 'static,
+) -> (Task, JoinHandle<F::Output>)
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
     let meta = Meta { shared: shared.clone(), id, spawned_at, state };
-    // SAFETY: the four demands of spawn_unchecked. The future may be moved to another thread: F is Send, and so is the
-    // reference to Meta, which is Sync (asserted above). What it borrows outlives its Runnable: F is 'static, and the
+    // SAFETY: the four demands of spawn_unchecked. The future may be moved to another thread, or isn't: so says the caller; the
+    // reference to Meta beside it may, because Meta is Sync (asserted above). What it borrows outlives its Runnable: F is 'static, and the
     // metadata lies in the allocation that the Runnable keeps; async-task drops the future before the metadata, and the
     // output, which outlives the future, doesn't borrow from it (T is 'static). The schedule function is Send, Sync and 'static.
     let (task, handle) = unsafe {
@@ -229,13 +289,17 @@ where
 fn queue(shared: &Arc<Shared>, task: Task) -> Begun {
     context::with_worker(|core| match core {
         Some(core) if Arc::ptr_eq(&core.shared, shared) => {
+            shared.count_spawned(Some(core));
             core.schedule_new(task);
             Begun::Queued
         }
-        _ => match shared.inject(task) {
-            Injected::Queued => Begun::Queued,
-            Injected::Late => Begun::Late(shared.clone()),
-        },
+        _ => {
+            shared.count_spawned(None);
+            match shared.inject(task) {
+                Injected::Queued => Begun::Queued,
+                Injected::Late => Begun::Late(shared.clone()),
+            }
+        }
     })
 }
 

@@ -166,6 +166,18 @@ impl Timers {
         Ok((block, index, self.advertise(&state, due)))
     }
 
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().wheel.len()
+    }
+
+    /// The wakers' pointers of all that wait, and when they are due.
+    pub(crate) fn waiters(&self) -> Vec<(*const (), Instant)> {
+        let state = self.lock();
+        let due = |tick| Moment::of_tick(tick).map(Moment::instant);
+        state.wheel.waiting().filter_map(|(waker, tick)| Some((waker.data(), due(tick)?))).collect()
+    }
+
     /// Wakes all timers, due or not, and refuses new ones.
     pub(crate) fn shutdown(&self) {
         let mut state = self.lock();

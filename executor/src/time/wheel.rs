@@ -152,8 +152,7 @@ impl<T, O> Wheel<T, O> {
         }
     }
 
-    /// How many timers wait.
-    #[cfg(test)]
+    /// How many timers wait. Looks at all.
     pub(crate) fn len(&self) -> usize {
         self.values.iter().filter(|value| matches!(value, Value::Waits(_))).count()
     }
@@ -322,6 +321,14 @@ impl<T, O> Wheel<T, O> {
             earliest = earliest.min(self.cell(*index).due());
         }
         Some(earliest)
+    }
+
+    /// All timers that wait, and when they are due, in no order.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (&T, u64)> {
+        self.values.iter().enumerate().filter_map(|(index, value)| match value {
+            Value::Waits(value) => Some((value, self.cell(index as u32).due())),
+            Value::Empty(_) => None,
+        })
     }
 
     /// The values of all timers that wait, in no order.

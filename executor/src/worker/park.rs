@@ -21,7 +21,7 @@ use egret_reactor::Woken;
 
 use super::{TICK, Worker};
 use crate::{
-    stall::{Sign, Watch},
+    stall::{Sign, Watch, nanos},
     task::quiet::quietly,
 };
 
@@ -65,16 +65,25 @@ impl Worker<'_> {
         counters.parks.add_one();
         self.events_of_turn = 0;
         let deadline = self.shared.timers[self.core.index].next_deadline();
-        let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let now = Instant::now();
+        counters.busy.add(nanos(now.saturating_duration_since(self.up_since)));
+        let timeout = deadline.map(|at| at.saturating_duration_since(now));
         if self.rested
             && idle.all_parked()
             && let Some(watch) = &self.shared.watch
         {
             watch.rest(idle);
         }
+        if let Some(observer) = &self.shared.observer {
+            observer.parks();
+        }
         self.seat.signs.heart.fall_asleep();
         let woken = self.wait(timeout);
         self.seat.signs.heart.wake_up();
+        self.up_since = Instant::now();
+        if let Some(observer) = &self.shared.observer {
+            observer.unparks();
+        }
         // The books before anything is delivered: a notification must not find this worker asleep.
         if woken.notified {
             self.searching = true;

@@ -10,11 +10,12 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use socket2::{Domain, Protocol, SockRef, Type};
 
-use super::accept::{self, Pace};
+use super::accept::{self, Accepted, Pace};
+use super::limit::{Limit, Permit};
 use crate::TcpStream;
 use crate::addr::{self, ToSocketAddrs};
 use crate::socket::Socket;
-use crate::sync::Mutex;
+use crate::sync::{Arc, Mutex};
 
 /// How many connections the kernel keeps for a listener that is not accepting at the moment. tokio's value; the standard library's
 /// 128 overflows when a few hundred clients arrive at once. The kernel cuts it to `net.core.somaxconn`.
@@ -30,7 +31,7 @@ const BACKLOG: i32 = 1024;
 /// - A connection that broke before it was accepted (`ECONNABORTED`, `EPROTO`, and the network errors that accept(2) lists) is
 ///   skipped; nobody is told.
 /// - Without descriptors or memory for a connection (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`) accepting pauses, first for 1 ms, then twice
-///   as long each time up to 128 ms, and goes on by itself. The connections that wait are kept by the kernel; those that are
+///   as long each time up to 32 ms, and goes on by itself. The connections that wait are kept by the kernel; those that are
 ///   being served already do not notice. There is no spinning and no error to handle. (Polled outside a runtime, where no timer can
 ///   fire, the error is returned.)
 ///
@@ -64,14 +65,16 @@ pub struct TcpListener {
     socket: Option<Socket>,
     /// The pause of `poll_accept`, which has no future of its own to keep it in. Empty but for the time of a pause.
     pace: Mutex<Pace>,
+    /// How many connections may live at the same time, if there is a bound.
+    limit: Option<Arc<Limit>>,
 }
 
 impl TcpListener {
     /// Listens at `address`; of several addresses at the first that can be had.
     ///
     /// The socket gets `SO_REUSEADDR`, so that a server can be restarted while connections of its predecessor are in `TIME_WAIT`, and
-    /// a backlog of 1024 (the kernel cuts it to `net.core.somaxconn`). For other options make the socket with `socket2` and hand it to
-    /// [`from_std`](Self::from_std). Port 0 asks the kernel for a free one, see [`local_addr`](Self::local_addr).
+    /// a backlog of 1024 (the kernel cuts it to `net.core.somaxconn`). For other options, or another
+    /// backlog, use a [`TcpSocket`](crate::TcpSocket). Port 0 asks the kernel for a free one, see [`local_addr`](Self::local_addr).
     ///
     /// # Errors
     ///
@@ -100,8 +103,9 @@ impl TcpListener {
         Self::register(socket.into())
     }
 
-    fn register(fd: OwnedFd) -> io::Result<Self> {
-        Ok(Self { socket: Some(Socket::new(fd)?), pace: Mutex::default() })
+    /// Takes `fd`, a listening nonblocking socket, into the current runtime.
+    pub(crate) fn register(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self { socket: Some(Socket::new(fd)?), pace: Mutex::default(), limit: None })
     }
 
     /// Takes over a listening socket of the standard library and makes it nonblocking.
@@ -135,6 +139,55 @@ impl TcpListener {
         self.socket.as_ref().expect("a listener has its socket until it goes")
     }
 
+    /// Bounds the connections that live at the same time: while `limit` streams that this listener has accepted are alive, accepting waits.
+    ///
+    /// A stream counts until it is gone: dropped, both halves dropped, or taken out of the runtime by [`TcpStream::into_std`]. Connections beyond the
+    /// bound wait in the kernel's queue: the client is connected and may have written, but nobody answers. With that queue full, too (1024
+    /// connections, unless [`TcpSocket::listen`](crate::TcpSocket::listen) says otherwise), the kernel turns clients away.
+    ///
+    /// Of several tasks that wait in [`accept`](Self::accept) each stream that goes wakes one, in the order in which they came.
+    ///
+    /// It takes the listener and gives it back, since a bound belongs to a listener before its first connection. Called again it starts a new
+    /// count; the streams that are alive don't belong to it.
+    ///
+    /// A stream that counts costs an allocation of some 60 bytes; without a bound it costs nothing.
+    ///
+    /// # Panics
+    ///
+    /// If `limit` is 0: nothing would ever be accepted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use egret_net::{TcpListener, TcpStream};
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let runtime = egret_executor::Builder::new_multi_thread().worker_threads(1).build()?;
+    /// # runtime.block_on(async {
+    /// let listener = TcpListener::bind("127.0.0.1:0").await?.max_connections(1);
+    /// let _clients = [
+    ///     TcpStream::connect(listener.local_addr()?).await?,
+    ///     TcpStream::connect(listener.local_addr()?).await?,
+    /// ];
+    /// let (first, _) = listener.accept().await?;
+    /// let second = egret_executor::time::timeout(Duration::from_millis(10), listener.accept()).await;
+    /// assert!(second.is_err(), "one is alive");
+    ///
+    /// drop(first);
+    /// let (_second, _) = listener.accept().await?;
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
+    #[must_use = "the listener is given back"]
+    #[track_caller]
+    pub fn max_connections(mut self, limit: usize) -> Self {
+        assert!(limit > 0, "a listener with max_connections(0) would never accept anything");
+        self.limit = Some(Limit::new(limit));
+        self
+    }
+
     /// Waits for the next connection. Any number of tasks may wait; each connection goes to one of them.
     ///
     /// # Errors
@@ -143,9 +196,15 @@ impl TcpListener {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: a connection is taken from the kernel only in the very poll that returns it.
+    /// Cancel safe: a connection, and a place among the [`max_connections`](Self::max_connections), is taken only in the very poll that returns it.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        finish(accept::next(self.socket()).await?)
+        match &self.limit {
+            None => finish(accept::next(self.socket()).await?, None),
+            Some(limit) => {
+                let (accepted, permit) = accept::next_within(self.socket(), limit).await?;
+                finish(accepted, Some(permit))
+            }
+        }
     }
 
     /// [`accept`](Self::accept) for hand-written futures. Of several tasks only the last to call it is woken.
@@ -154,7 +213,10 @@ impl TcpListener {
     ///
     /// As [`accept`](Self::accept).
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        accept::poll_next(self.socket(), &self.pace, cx).map(|accepted| finish(accepted?))
+        accept::poll_next_within(self.socket(), self.limit.as_ref(), &self.pace, cx).map(|outcome| {
+            let (accepted, permit) = outcome?;
+            finish(accepted, permit)
+        })
     }
 
     /// The connections as a stream that never ends by itself.
@@ -192,15 +254,23 @@ impl TcpListener {
     }
 }
 
-fn finish((socket, from): (socket2::Socket, socket2::SockAddr)) -> io::Result<(TcpStream, SocketAddr)> {
+fn finish((socket, from): Accepted, permit: Option<Permit>) -> io::Result<(TcpStream, SocketAddr)> {
     let from = addr::of(from)?;
-    Ok((TcpStream::register(socket.into())?, from))
+    let stream = match permit {
+        None => TcpStream::register(socket.into())?,
+        Some(permit) => TcpStream::register_counted(socket.into(), permit)?,
+    };
+    Ok((stream, from))
 }
 
 impl Drop for TcpListener {
     fn drop(&mut self) {
         if let Some(socket) = self.socket.take() {
             socket.close_now();
+        }
+        if let Some(limit) = &self.limit {
+            // The streams keep it alive, and the waker of a task that will hear nothing more is not theirs to keep.
+            limit.leave_place();
         }
     }
 }

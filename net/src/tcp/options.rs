@@ -53,6 +53,40 @@ impl TcpStream {
         self.socket().options().set_tcp_nodelay(nodelay)
     }
 
+    /// Whether the kernel acknowledges what arrives at once (`TCP_QUICKACK`), for the time being.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    pub fn quickack(&self) -> io::Result<bool> {
+        self.socket().options().tcp_quickack()
+    }
+
+    /// Sets `TCP_QUICKACK`: what arrives is acknowledged at once instead of with the next write, or up to 40 ms later.
+    ///
+    /// It does not last: the kernel goes back to its own judgement after a few packets. Who needs it sets it again after each read. It does not
+    /// turn off what the *peer* waits for; that is [`set_nodelay`](Self::set_nodelay), at the peer's end.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// # let runtime = egret_executor::Builder::new_multi_thread().worker_threads(1).build()?;
+    /// # runtime.block_on(async {
+    /// # let listener = egret_net::TcpListener::bind("127.0.0.1:0").await?;
+    /// let stream = egret_net::TcpStream::connect(listener.local_addr()?).await?;
+    /// stream.set_quickack(true)?;
+    /// assert!(stream.quickack()?);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    pub fn set_quickack(&self, quickack: bool) -> io::Result<()> {
+        self.socket().options().set_tcp_quickack(quickack)
+    }
+
     /// How long closing goes on trying to send what was written (`SO_LINGER`, whole seconds); `None` is the kernel's default.
     ///
     /// # Errors
@@ -62,14 +96,24 @@ impl TcpStream {
         self.socket().options().linger()
     }
 
-    /// Sets `SO_LINGER`. Zero makes closing throw away what was not sent yet and reset the connection. Anything longer makes the worker that
-    /// closes the socket block for up to that time, which is rarely wanted.
+    /// Sets `SO_LINGER`. Anything but zero makes the worker that closes the socket block for up to that time, which is rarely wanted; for
+    /// zero there is [`set_zero_linger`](Self::set_zero_linger).
     ///
     /// # Errors
     ///
     /// Those of setsockopt(2).
     pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
         self.socket().options().set_linger(linger)
+    }
+
+    /// Makes closing throw away what was not sent yet and reset the connection: the peer reads `ConnectionReset`. Nothing blocks, and nothing is
+    /// left in `TIME_WAIT`.
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    pub fn set_zero_linger(&self) -> io::Result<()> {
+        self.set_linger(Some(Duration::ZERO))
     }
 
     /// The time to live of the packets sent from this socket, in hops (IPv4).

@@ -1,18 +1,17 @@
-//! [`TcpStream`]: one connection. How its reads and writes wait is in [`crate::socket`]; how it is split in [`super::split`] and
-//! [`super::split_owned`]; its addresses and options are in [`super::options`].
+//! [`TcpStream`]: one connection. How it is made is in [`super::connect`]; how its reads and writes wait in [`crate::socket`]; how it is split
+//! in [`super::split`] and [`super::split_owned`]; its addresses and options are in [`super::options`].
 
 use std::future::Future;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::task::{Context, Poll};
 
 use egret_executor::io::Direction;
-use socket2::{Domain, Protocol, Type};
 
+use super::limit::Permit;
 use super::split::{ReadHalf, WriteHalf};
 use super::split_owned::{OwnedReadHalf, OwnedWriteHalf, into_split};
-use crate::addr::{self, ToSocketAddrs};
 use crate::socket::Socket;
 use crate::transfer::{Peek, Receive, ReceiveVectored, Transmit, TransmitVectored, Wait};
 use crate::{Interest, Ready};
@@ -67,50 +66,35 @@ use crate::{Interest, Ready};
 /// # }
 /// ```
 pub struct TcpStream {
-    socket: Socket,
+    link: Link,
 }
 
+/// A connection, and what came with it.
+enum Link {
+    Plain(Socket),
+    /// One of those that a listener counts. In a box, so that the others are not bigger for it.
+    Counted(Box<Counted>),
+}
+
+/// The fields are dropped in this order: first the connection, then its permit.
+struct Counted {
+    socket: Socket,
+    _permit: Permit,
+}
+
+// There is one for each connection: which of the two it is has to fit where the socket has room.
+const _: () = assert!(size_of::<TcpStream>() == size_of::<Socket>());
+
 impl TcpStream {
-    /// Connects to `address`; of several addresses to the first that answers, tried one after the other.
-    ///
-    /// # Errors
-    ///
-    /// The last address's error (`ConnectionRefused`, `TimedOut` after the kernel's two minutes, ..); see [`ToSocketAddrs`] for those of
-    /// resolving; an error outside a runtime.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future abandons the connection that is being made.
-    pub async fn connect(address: impl ToSocketAddrs) -> io::Result<Self> {
-        let mut outcome = Err(addr::none());
-        for &address in address.resolve().await?.as_slice() {
-            outcome = Self::connect_one(address).await;
-            if outcome.is_ok() {
-                break;
-            }
-        }
-        outcome
-    }
-
-    async fn connect_one(address: SocketAddr) -> io::Result<Self> {
-        let kind = Type::STREAM.nonblocking().cloexec();
-        let socket = socket2::Socket::new_raw(Domain::for_address(address), kind, Some(Protocol::TCP))?;
-        let under_way = match socket.connect(&address.into()) {
-            Ok(()) => false,
-            // Interrupted by a signal it goes on by itself, like any nonblocking connect.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => true,
-            Err(error) => return Err(error),
-        };
-        let stream = Self::register(socket.into())?;
-        if under_way {
-            stream.socket.connected().await?;
-        }
-        Ok(stream)
-    }
-
     /// Takes `fd`, a connected nonblocking socket, into the current runtime.
     pub(crate) fn register(fd: OwnedFd) -> io::Result<Self> {
-        Ok(Self { socket: Socket::new(fd)? })
+        Ok(Self { link: Link::Plain(Socket::new(fd)?) })
+    }
+
+    /// The same for one that holds `permit` as long as it lives.
+    pub(crate) fn register_counted(fd: OwnedFd, permit: Permit) -> io::Result<Self> {
+        let socket = Socket::new(fd)?;
+        Ok(Self { link: Link::Counted(Box::new(Counted { socket, _permit: permit })) })
     }
 
     /// Takes over a connection of the standard library and makes it nonblocking.
@@ -124,18 +108,27 @@ impl TcpStream {
     }
 
     /// Takes the connection out of the runtime. It stays nonblocking: call
-    /// [`set_nonblocking(false)`](std::net::TcpStream::set_nonblocking) if blocking is what is wanted.
+    /// [`set_nonblocking(false)`](std::net::TcpStream::set_nonblocking) if blocking is what is wanted. It no longer counts among its listener's
+    /// [`max_connections`](crate::TcpListener::max_connections).
     ///
     /// # Errors
     ///
     /// If the runtime cannot let go of the descriptor; the connection is closed then.
     pub fn into_std(self) -> io::Result<std::net::TcpStream> {
-        self.socket.into_fd().map(Into::into)
+        let socket = match self.link {
+            Link::Plain(socket) => socket,
+            Link::Counted(counted) => counted.socket,
+        };
+        socket.into_fd().map(Into::into)
     }
 
-    /// The socket, for the halves.
+    /// The socket, for the traits and the options.
+    #[inline]
     pub(crate) fn socket(&self) -> &Socket {
-        &self.socket
+        match &self.link {
+            Link::Plain(socket) => socket,
+            Link::Counted(counted) => &counted.socket,
+        }
     }
 
     /// Reads what is there into `buffer` and says how many bytes; waits if nothing is. 0 is the end of the stream, or an empty `buffer`.
@@ -148,7 +141,7 @@ impl TcpStream {
     ///
     /// Cancel safe: bytes are taken from the kernel only in the very poll that returns them.
     pub fn read(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send {
-        self.socket.transfer(Receive(buffer))
+        self.socket().transfer(Receive(buffer))
     }
 
     /// [`read`](Self::read) into several buffers, one after the other, in one system call.
@@ -164,7 +157,7 @@ impl TcpStream {
         &self,
         buffers: &mut [IoSliceMut<'_>],
     ) -> impl Future<Output = io::Result<usize>> + Send {
-        self.socket.transfer(ReceiveVectored::new(buffers))
+        self.socket().transfer(ReceiveVectored::new(buffers))
     }
 
     /// Reads until `buffer` is full.
@@ -177,7 +170,7 @@ impl TcpStream {
     ///
     /// Not cancel safe: what has been read so far stays in `buffer`, and nobody knows how much it is.
     pub fn read_exact(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<()>> + Send {
-        self.socket.read_exact(buffer)
+        self.socket().read_exact(buffer)
     }
 
     /// Reads without taking: the next read sees the same bytes again. 0 is the end of the stream, or an empty `buffer`.
@@ -190,7 +183,7 @@ impl TcpStream {
     ///
     /// Cancel safe: nothing is taken.
     pub fn peek(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send {
-        self.socket.transfer(Peek(buffer))
+        self.socket().transfer(Peek(buffer))
     }
 
     /// [`peek`](Self::peek) for hand-written futures.
@@ -199,7 +192,7 @@ impl TcpStream {
     ///
     /// As [`read`](Self::read).
     pub fn poll_peek(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.socket.poll_transfer(cx, Peek(buffer))
+        self.socket().poll_transfer(cx, Peek(buffer))
     }
 
     /// Writes as much of `data` as the kernel takes and says how much that was; waits if it takes nothing. 0 only for empty `data`.
@@ -212,7 +205,7 @@ impl TcpStream {
     ///
     /// Cancel safe: bytes go to the kernel only in the very poll that returns their number.
     pub fn write(&self, data: &[u8]) -> impl Future<Output = io::Result<usize>> + Send {
-        self.socket.transfer(Transmit(data))
+        self.socket().transfer(Transmit(data))
     }
 
     /// [`write`](Self::write) from several buffers, one after the other, in one system call (of more than 1024 the first 1024).
@@ -225,7 +218,7 @@ impl TcpStream {
     ///
     /// Cancel safe, as [`write`](Self::write).
     pub fn write_vectored(&self, data: &[IoSlice<'_>]) -> impl Future<Output = io::Result<usize>> + Send {
-        self.socket.transfer(TransmitVectored::new(data))
+        self.socket().transfer(TransmitVectored::new(data))
     }
 
     /// Writes all of `data`.
@@ -238,7 +231,7 @@ impl TcpStream {
     ///
     /// Not cancel safe: a part may be on its way, and nobody knows how much.
     pub fn write_all(&self, data: &[u8]) -> impl Future<Output = io::Result<()>> + Send {
-        self.socket.write_all(data)
+        self.socket().write_all(data)
     }
 
     /// Waits until one of the directions in `interest` is ready, and says which are.
@@ -280,7 +273,7 @@ impl TcpStream {
     /// # }
     /// ```
     pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
-        Ok(Ready::new(self.socket.seen(interest).await?.events))
+        Ok(Ready::new(self.socket().seen(interest).await?.events))
     }
 
     /// Waits until a read would not block. It may turn out to block all the same.
@@ -293,7 +286,7 @@ impl TcpStream {
     ///
     /// Cancel safe: nothing is consumed.
     pub fn readable(&self) -> impl Future<Output = io::Result<()>> + Send {
-        Wait(self.socket.seen(Interest::READABLE))
+        Wait(self.socket().seen(Interest::READABLE))
     }
 
     /// Waits until a write would not block. It may turn out to block all the same.
@@ -306,7 +299,7 @@ impl TcpStream {
     ///
     /// Cancel safe: nothing is consumed.
     pub fn writable(&self) -> impl Future<Output = io::Result<()>> + Send {
-        Wait(self.socket.seen(Interest::WRITABLE))
+        Wait(self.socket().seen(Interest::WRITABLE))
     }
 
     /// [`readable`](Self::readable) for hand-written futures; shares its place with [`AsyncRead`](futures_io::AsyncRead).
@@ -315,7 +308,7 @@ impl TcpStream {
     ///
     /// When the runtime has ended.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.poll_ready(cx, Direction::Read).map_ok(drop)
+        self.socket().poll_ready(cx, Direction::Read).map_ok(drop)
     }
 
     /// [`writable`](Self::writable) for hand-written futures; shares its place with [`AsyncWrite`](futures_io::AsyncWrite).
@@ -324,7 +317,7 @@ impl TcpStream {
     ///
     /// When the runtime has ended.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.poll_ready(cx, Direction::Write).map_ok(drop)
+        self.socket().poll_ready(cx, Direction::Write).map_ok(drop)
     }
 
     /// [`read`](Self::read) without waiting.
@@ -333,7 +326,7 @@ impl TcpStream {
     ///
     /// `WouldBlock` if there is nothing to read now; otherwise as [`read`](Self::read).
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.try_transfer(Receive(buffer))
+        self.socket().try_transfer(Receive(buffer))
     }
 
     /// [`read_vectored`](Self::read_vectored) without waiting.
@@ -342,7 +335,7 @@ impl TcpStream {
     ///
     /// As [`try_read`](Self::try_read).
     pub fn try_read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.socket.try_transfer(ReceiveVectored::new(buffers))
+        self.socket().try_transfer(ReceiveVectored::new(buffers))
     }
 
     /// [`write`](Self::write) without waiting.
@@ -351,7 +344,7 @@ impl TcpStream {
     ///
     /// `WouldBlock` if the kernel takes nothing now; otherwise as [`write`](Self::write).
     pub fn try_write(&self, data: &[u8]) -> io::Result<usize> {
-        self.socket.try_transfer(Transmit(data))
+        self.socket().try_transfer(Transmit(data))
     }
 
     /// [`write_vectored`](Self::write_vectored) without waiting.
@@ -360,7 +353,7 @@ impl TcpStream {
     ///
     /// As [`try_write`](Self::try_write).
     pub fn try_write_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.socket.try_transfer(TransmitVectored::new(data))
+        self.socket().try_transfer(TransmitVectored::new(data))
     }
 
     /// Runs `call`, a nonblocking operation on this socket's descriptor, if a direction in `interest` is known to be ready. Its `WouldBlock`
@@ -371,7 +364,7 @@ impl TcpStream {
     /// `WouldBlock` if nothing is known to be ready (`call` is not run then); otherwise what `call` answers. `call` must not say
     /// `WouldBlock` unless the socket did: the runtime would wait for an event that has already been.
     pub fn try_io<R>(&self, interest: Interest, call: impl FnMut() -> io::Result<R>) -> io::Result<R> {
-        self.socket.try_io(interest, call)
+        self.socket().try_io(interest, call)
     }
 
     /// Waits for `interest`, runs `call` as in [`try_io`](Self::try_io), and repeats both while `call` answers `WouldBlock`.
@@ -391,8 +384,8 @@ impl TcpStream {
         mut call: impl FnMut() -> io::Result<R>,
     ) -> io::Result<R> {
         loop {
-            self.socket.seen(interest).await?;
-            match self.socket.try_io(interest, &mut call) {
+            self.socket().seen(interest).await?;
+            match self.socket().try_io(interest, &mut call) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 outcome => return outcome,
             }
@@ -407,7 +400,7 @@ impl TcpStream {
     ///
     /// `NotConnected` if the connection is gone.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.socket.options().shutdown(how)
+        self.socket().options().shutdown(how)
     }
 
     /// Borrows the two directions, to use them in one task at the same time. Costs nothing.

@@ -112,6 +112,13 @@ impl AsFd for TcpStream {
     }
 }
 
+impl AsRef<TcpStream> for TcpStream {
+    /// Itself: for code that takes a stream, or a half of one.
+    fn as_ref(&self) -> &TcpStream {
+        self
+    }
+}
+
 impl AsRawFd for TcpStream {
     fn as_raw_fd(&self) -> RawFd {
         self.socket().as_raw_fd()

@@ -26,6 +26,9 @@ pub(super) struct Arms {
     pub(super) batch: Batch,
     /// Something was armed again, possibly by a thread that will not block.
     pub(super) renewed: bool,
+    /// How often something was armed, and how many completions have come: counted up for ever.
+    pub(super) armed: u64,
+    pub(super) completed: u64,
     /// What completions let go of: dropped without the lock.
     pub(super) released: Vec<Arc<dyn Armed>>,
     /// The feed waits for a thread that doesn't answer: when the kernel is to be asked in its place.

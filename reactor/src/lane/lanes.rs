@@ -211,6 +211,11 @@ impl Lane {
         self.listed.inner.kick();
     }
 
+    /// A snapshot of its counters.
+    pub fn stats(&self) -> LaneStats {
+        self.listed.inner.stats()
+    }
+
     /// Does in the owner's place what the owner does when it comes by: hands over what was put off in this lane, and publishes what has
     /// happened to its sources. For an owner that is kept from it; any thread may visit any lane, its own too.
     ///
@@ -243,6 +248,20 @@ impl Lane {
         lanes.check_process()?;
         inner.ask_the_kernel(eventpoll.ready())
     }
+}
+
+/// What a [`Lane`] has asked of its feed, counted from its beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LaneStats {
+    /// How often a descriptor was armed. One that stays armed counts once.
+    pub arms: u64,
+    /// Answers that were taken: one says what has happened to one descriptor. (The lane's own wake-ups are among them.)
+    pub completions: u64,
+    /// How often what was put off was handed over to the kernel without blocking: a system call each, more if it is much.
+    pub submits: u64,
+    /// How often its owner has gone into the kernel to block there: a system call each. (What is put off is handed over by the same call.)
+    pub blocks: u64,
 }
 
 /// While it lives, the thread that made it owns the lane.

@@ -25,7 +25,7 @@ mod lanes;
 mod tests;
 mod turns;
 
-pub use lanes::{Lane, LaneGuard, Lanes};
+pub use lanes::{Lane, LaneGuard, LaneStats, Lanes};
 
 use crate::eventpoll::ready::Ready;
 use crate::events::Events;
@@ -33,7 +33,7 @@ use crate::feed::{self, Completion, Fallen, Feed, FeedKind, Token};
 use crate::fork::Birthplace;
 use crate::parker::Wakes;
 use crate::seat;
-use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicUsize, Mutex, Ordering, fence};
+use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
 use arms::{Arm, Arms};
 use std::fmt;
 use std::io;
@@ -88,6 +88,9 @@ pub(crate) struct LaneInner {
     occupied: AtomicUsize,
     /// Whether a worker passes by regularly and so carries out what was put off.
     attended: AtomicBool,
+    /// How often the feed was called to hand over, and to block.
+    submits: AtomicU64,
+    blocks: AtomicU64,
     lead: Mutex<Lead>,
     birthplace: Birthplace,
 }
@@ -134,6 +137,8 @@ impl LaneInner {
             was_renewed: AtomicBool::new(false),
             occupied: AtomicUsize::new(0),
             attended: AtomicBool::new(false),
+            submits: AtomicU64::new(0),
+            blocks: AtomicU64::new(0),
             lead: Mutex::new(Lead::default()),
             birthplace: Birthplace::here(),
         }
@@ -154,6 +159,7 @@ impl LaneInner {
     ) -> io::Result<Token> {
         let token = {
             let mut arms = self.arms.lock();
+            arms.armed += 1;
             let token = arms.insert(Arm { target, fd, interest, fallen });
             self.occupied.store(arms.occupied(), Ordering::Relaxed);
             if let Err(error) = self.feed.arm(token, fd, interest, fallen) {
@@ -249,9 +255,24 @@ impl LaneInner {
         }
         fence(Ordering::SeqCst);
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // One thread blocks at a time.
+        self.blocks.store(self.blocks.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         let result = self.feed.block(timeout);
         self.doze.swap(AWAKE, Ordering::SeqCst);
         result
+    }
+
+    pub(crate) fn stats(&self) -> LaneStats {
+        let (arms, completions) = {
+            let arms = self.arms.lock();
+            (arms.armed, arms.completed)
+        };
+        LaneStats {
+            arms,
+            completions,
+            submits: self.submits.load(Ordering::Relaxed),
+            blocks: self.blocks.load(Ordering::Relaxed),
+        }
     }
 
     /// Whether there is nothing to pump for. (A wake-up may lie there: for a thread that blocks, and that one pumps.)
@@ -287,6 +308,7 @@ impl LaneInner {
     pub(crate) fn pump(&self, pumping: Option<&Ready>, submit: bool) -> io::Result<()> {
         if (submit || self.exact.load(Ordering::Relaxed)) && self.feed.has_pending() {
             self.exact.store(false, Ordering::Relaxed);
+            self.submits.fetch_add(1, Ordering::Relaxed);
             self.feed.submit()?;
         }
         let (released, renewed, calls_back, mut wakes) = {
@@ -294,6 +316,7 @@ impl LaneInner {
             let mut wakes = Wakes::with_batch(pumping, std::mem::take(&mut arms.batch));
             let mut completions = std::mem::take(&mut arms.completions);
             let harvested = self.feed.harvest(&mut completions);
+            arms.completed += completions.len() as u64;
             for completion in completions.iter().take(AHEAD) {
                 arms.prefetch(completion.token);
             }
