@@ -122,6 +122,6 @@ pub mod net {
     pub use egret_net::{
         Incoming, Interest, OwnedReadHalf, OwnedWriteHalf, ReadHalf, Ready, ReuniteError, TcpListener,
         TcpSocket, TcpStream, ToSocketAddrs, UdpSocket, UnixDatagram, UnixListener, UnixStream, WriteHalf,
-        unix,
+        lookup_host, unix,
     };
 }

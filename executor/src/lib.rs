@@ -16,6 +16,7 @@
 //! | `queue`, `idle` | the run queues and the books of who sleeps: plain, model-checked with loom |
 //! | `blocking` | the threads that blocking calls run on |
 //! | [`cancel`] | tokens that tell tasks to end |
+//! | `scope` | tasks that end before the code that spawned them goes on |
 //! | `stall` | who has not come by, and so has to be served by another |
 //! | `processor` | how a worker shares its processor with other threads |
 //! | `context`, `coop` | the thread-locals: which runtime, which worker, how much budget |
@@ -67,6 +68,8 @@ pub mod io;
 mod processor;
 #[cfg(not(egret_loom))]
 pub mod runtime;
+#[cfg(not(egret_loom))]
+mod scope;
 #[cfg(not(egret_loom))]
 mod shared;
 #[cfg(not(egret_loom))]

@@ -213,7 +213,6 @@ impl Shared {
 
     /// `schedule` without its user code.
     pub(crate) fn inject(&self, task: Task) -> Injected {
-        self.remote.scheduled.add_one_shared();
         self.injector.push(task);
         // Its fence also stands between the push and the look at the phase.
         self.notify();

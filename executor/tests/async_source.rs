@@ -5,7 +5,7 @@ mod support;
 use egret_executor::{
     io::{AsyncSource, Direction},
     spawn,
-    time::{sleep, timeout},
+    time::timeout,
 };
 use egret_reactor::{
     Counter, Event, Eventpoll, Events, PollTable, Source, Timer, TryRecvError, WaitQueue, channel,
@@ -256,13 +256,62 @@ fn the_end_of_the_runtime_is_an_error_for_who_waits() {
             result.send(error.kind()).unwrap();
         })
     };
-    other.block_on(sleep(5 * MS));
+    eventually("the task waits", || other.metrics().waiting_tasks == 1);
     drop(runtime);
     assert_eq!(waits.recv_timeout(LATE).unwrap(), io::ErrorKind::Other);
     other.block_on(task).unwrap();
     let error = other.block_on(async { source.readable().await.unwrap_err() });
     assert_eq!(error.kind(), io::ErrorKind::Other);
     assert!(AsyncSource::new(Arc::new(Light::default())).is_err(), "outside of a runtime");
+}
+
+#[test]
+fn what_was_interrupted_is_done_again() {
+    runtime(1).block_on(async {
+        let counter = AsyncSource::new(Arc::new(Counter::new(7))).unwrap();
+        let mut signals = 2;
+        let mut interrupted = |counter: &Arc<Counter>| {
+            if signals > 0 {
+                signals -= 1;
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            counter.read()
+        };
+        let read = timeout(LATE, counter.async_io(Events::IN, &mut interrupted)).await.unwrap();
+        assert_eq!(read.unwrap(), 7);
+        counter.write(8).unwrap();
+        signals = 2;
+        let tried = counter.try_io(Events::IN, |counter| {
+            if signals > 0 {
+                signals -= 1;
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            counter.read()
+        });
+        assert_eq!(tried.unwrap(), 8);
+        assert_eq!(signals, 0);
+    });
+}
+
+#[test]
+fn trying_makes_the_call_only_if_the_source_is_ready() {
+    runtime(1).block_on(async {
+        let light = AsyncSource::new(Arc::new(Light::default())).unwrap();
+        let mut calls = 0;
+        let dark = light.try_io(Events::IN, |_| -> io::Result<()> {
+            calls += 1;
+            Ok(())
+        });
+        assert_eq!(dark.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        light.switch(true);
+        light
+            .try_io(Events::IN, |_| {
+                calls += 1;
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(calls, 1);
+    });
 }
 
 /// What a user's `poll` throws reaches whoever asked, and leaves nothing behind.

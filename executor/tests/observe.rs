@@ -47,7 +47,11 @@ fn alive_tasks_are_counted_from_spawn_to_end() {
         let (go, gone) = mpsc::channel::<()>();
         let blocking = runtime.spawn_blocking(move || gone.recv().is_err());
         // Spawned on a worker.
-        let inner = runtime.block_on(runtime.spawn(async { spawn(pending::<()>()) })).unwrap();
+        let spawner = runtime.spawn(async {
+            let inner = spawn(pending::<()>());
+            inner.abort_handle()
+        });
+        let inner = runtime.block_on(spawner).unwrap();
         eventually("the spawner has ended", || metrics().alive_tasks == 3);
         assert_eq!(metrics().spawned_tasks, 4);
         assert_eq!(metrics().num_blocking_threads(), 1);
@@ -93,7 +97,6 @@ fn a_workers_counters_move_with_what_it_does() {
         assert!(after.busy >= before.busy + Duration::from_millis(2), "{before:?} {after:?}");
         eventually("it blocks again", || runtime.metrics().workers[0].feed_blocks > before.feed_blocks);
         assert_eq!(runtime.metrics().worker_park_unpark_count(0) % 2, 1, "it is parked");
-        assert!(runtime.metrics().remote_schedule_count() >= 1);
         assert_eq!(after.poll_times, None);
     });
 }

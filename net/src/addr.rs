@@ -26,6 +26,42 @@ use crate::resolve::Lookup;
 /// when a name is to be resolved and no thread can be had.
 pub trait ToSocketAddrs: sealed::Sealed {}
 
+/// The addresses of `host`, in the resolver's order. What is an address already is answered at once; for the rest see [`ToSocketAddrs`].
+///
+/// [`TcpStream::connect`](crate::TcpStream::connect) and the others resolve by themselves.
+///
+/// # Errors
+///
+/// Those of [`ToSocketAddrs`].
+///
+/// # Cancel safety
+///
+/// Dropping the future takes a lookup that no thread has begun out of the queue.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// # let runtime = egret_executor::Builder::new_multi_thread().worker_threads(1).build()?;
+/// # runtime.block_on(async {
+/// for address in egret_net::lookup_host("localhost:80").await? {
+///     assert!(address.ip().is_loopback());
+/// }
+/// # Ok(())
+/// # })
+/// # }
+/// ```
+pub async fn lookup_host<T>(host: T) -> io::Result<impl Iterator<Item = SocketAddr>>
+where
+    T: ToSocketAddrs,
+{
+    Ok(match host.resolve().await? {
+        Addresses::One(address) => vec![address],
+        Addresses::Many(addresses) => addresses,
+    }
+    .into_iter())
+}
+
 pub(crate) mod sealed {
     /// The working half of [`super::ToSocketAddrs`], out of reach so that it may change.
     pub trait Sealed {

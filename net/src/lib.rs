@@ -46,7 +46,7 @@
 //! | [`io`] | the traits of `futures-io`, which the sockets implement |
 //! | `compat` | tokio's traits for them, with the feature `tokio-io` |
 //! | `ready` | [`Interest`] and [`Ready`] |
-//! | `addr`, `resolve` | [`ToSocketAddrs`], and the threads that resolve names |
+//! | `addr`, `resolve` | [`ToSocketAddrs`], [`lookup_host`], and the threads that resolve names |
 //!
 //! Sockets belong to the runtime in whose context they were made, may be used on any thread, and answer with an error once
 //! that runtime has ended.
@@ -66,7 +66,7 @@ mod transfer;
 mod udp;
 pub mod unix;
 
-pub use addr::ToSocketAddrs;
+pub use addr::{ToSocketAddrs, lookup_host};
 pub use ready::{Interest, Ready};
 pub use tcp::{
     Incoming, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpSocket, TcpStream,

@@ -15,6 +15,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::task::{Context, Poll, ready};
 
 use egret_executor::io::{Direction, Ready, Registration};
@@ -29,6 +30,10 @@ use crate::transfer::{All, Call, Receive, Transfer, Transmit};
 pub(crate) struct Socket {
     registration: Registration,
 }
+
+// What a socket remembers is in atomics and under the engine's locks, under which no user code runs: a panic leaves none of it half done.
+impl UnwindSafe for Socket {}
+impl RefUnwindSafe for Socket {}
 
 impl Socket {
     /// Registers `fd`, which is nonblocking already, with the current runtime.

@@ -69,6 +69,19 @@ fn a_name_is_resolved_without_blocking_a_worker() {
 }
 
 #[test]
+fn hosts_are_looked_up_without_connecting() {
+    run(async {
+        let given: Vec<SocketAddr> = ["127.0.0.1:1", "[::1]:2"].map(|text| text.parse().unwrap()).into();
+        assert!(egret_net::lookup_host(&given[..]).await.unwrap().eq(given.clone()));
+        assert!(egret_net::lookup_host("[::1]:2").await.unwrap().eq([given[1]]));
+        let found: Vec<_> = egret_net::lookup_host(("localhost", 7)).await.unwrap().collect();
+        assert!(!found.is_empty() && found.iter().all(|address| address.port() == 7), "{found:?}");
+        let error = egret_net::lookup_host("localhost").await.map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    });
+}
+
+#[test]
 fn outside_a_runtime_there_is_an_error_and_no_panic() {
     let error = futures_lite::future::block_on(TcpListener::bind("127.0.0.1:0")).unwrap_err();
     assert!(error.to_string().contains("runtime"), "{error}");

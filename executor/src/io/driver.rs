@@ -68,7 +68,7 @@ impl Driver {
     /// Fails after [`shutdown`](Self::shutdown).
     pub(super) fn check(&self) -> io::Result<()> {
         if self.shut_down.load(Ordering::Acquire) {
-            return Err(io::Error::other("the egret runtime of this socket has been shut down"));
+            return Err(io::Error::other("the egret runtime that this belongs to has been shut down"));
         }
         Ok(())
     }

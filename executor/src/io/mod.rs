@@ -73,6 +73,17 @@ fn mask(interest: Events) -> Events {
     if interest.contains(Events::IN) { interest | ends | Events::RDHUP } else { interest | ends }
 }
 
+/// Runs `f` until it isn't interrupted by a signal.
+#[cfg(not(egret_loom))]
+fn uninterrupted<R>(mut f: impl FnMut() -> std::io::Result<R>) -> std::io::Result<R> {
+    loop {
+        match f() {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 #[cfg(not(egret_loom))]
 mod driver;
 #[cfg(not(egret_loom))]

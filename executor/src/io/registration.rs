@@ -26,7 +26,7 @@
 //! gets the error and the next call tries again; the other direction's task may be waiting for this very arm, so
 //! everybody is woken to find out for themselves.
 
-use super::{Direction, mask, ready::Ready, scheduled::ScheduledIo};
+use super::{Direction, mask, ready::Ready, scheduled::ScheduledIo, uninterrupted};
 use crate::{
     context, coop,
     runtime::Handle,
@@ -327,16 +327,6 @@ const EBADF: i32 = 9;
 
 /// What a socket is registered for, once and for life.
 const INTEREST: Events = Events::IN.union(Events::OUT).union(Events::RDHUP).union(Events::ET);
-
-/// Runs `f` until it isn't interrupted by a signal.
-fn uninterrupted<R>(mut f: impl FnMut() -> io::Result<R>) -> io::Result<R> {
-    loop {
-        match f() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
-}
 
 impl Drop for Registration {
     fn drop(&mut self) {

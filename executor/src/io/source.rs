@@ -13,6 +13,7 @@
 use super::{
     Direction, mask,
     scheduled::{Name, ScheduledIo},
+    uninterrupted,
 };
 use crate::{context, coop, runtime::Handle, shared::Shared, sync::Arc};
 use egret_reactor::{AsSource, Events, Source, level};
@@ -193,7 +194,44 @@ impl<S: AsSource> AsyncSource<S> {
         poll
     }
 
+    /// Makes `call` if one of the conditions in `interest` holds, or ERR or HUP. Doesn't wait; repeats it when it was interrupted.
+    ///
+    /// ```
+    /// use egret_executor::{Runtime, io::AsyncSource};
+    /// use egret_reactor::{Counter, Events};
+    /// use std::{io, sync::Arc};
+    ///
+    /// Runtime::new()?.block_on(async {
+    ///     let counter = AsyncSource::new(Arc::new(Counter::new(3)))?;
+    ///     assert_eq!(counter.try_io(Events::IN, |counter| counter.read())?, 3);
+    ///     let empty = counter.try_io(Events::IN, |counter| counter.read()).unwrap_err();
+    ///     assert_eq!(empty.kind(), io::ErrorKind::WouldBlock);
+    ///     Ok::<_, io::Error>(())
+    /// })?;
+    /// # Ok::<(), io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing holds (`call` is not made then); what `call` says. Works after the shutdown of the runtime, too:
+    /// nobody waits.
+    ///
+    /// # Panics
+    ///
+    /// As [`level`](Self::level).
+    pub fn try_io<R>(
+        &self,
+        interest: Events,
+        mut call: impl FnMut(&S) -> io::Result<R>,
+    ) -> io::Result<R> {
+        if self.level(mask(interest)).is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        uninterrupted(|| call(self.get_ref()))
+    }
+
     /// Makes `call` as soon as the source is ready for it, again and again until it doesn't say [`WouldBlock`](io::ErrorKind::WouldBlock).
+    /// Repeats it at once when it was interrupted.
     ///
     /// # Errors
     ///
@@ -213,7 +251,7 @@ impl<S: AsSource> AsyncSource<S> {
     ) -> io::Result<R> {
         loop {
             self.ready(interest).await?;
-            match call(self.get_ref()) {
+            match uninterrupted(|| call(self.get_ref())) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }

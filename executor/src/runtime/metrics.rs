@@ -91,7 +91,6 @@ impl Running {
 pub(crate) struct RemoteCounters {
     pub(crate) spawned: Counter,
     pub(crate) ended: Counter,
-    pub(crate) scheduled: Counter,
 }
 
 /// A snapshot of a runtime's counters. The numbers are read one after another: they don't add up exactly while it works.
@@ -121,8 +120,6 @@ pub struct Metrics {
     pub stall_alarms: u64,
     /// Tasks in the queue that all threads push to.
     pub injector_depth: usize,
-    /// Tasks that threads which are no workers have pushed there, from the start of the runtime.
-    pub remote_schedules: u64,
     /// Threads for blocking calls, those that have nothing to do among them.
     pub blocking_threads: usize,
     /// Of those, how many have nothing to do.
@@ -192,7 +189,6 @@ impl Metrics {
             waiting_tasks: shared.registry.len(),
             stall_alarms: shared.watch.as_ref().map_or(0, |watch| watch.alarms.get()),
             injector_depth: shared.injector.len(),
-            remote_schedules: shared.remote.scheduled.get(),
             blocking_threads,
             idle_blocking_threads,
             blocking_queue_depth,
@@ -222,11 +218,6 @@ impl Metrics {
     /// [`injector_depth`](Self::injector_depth).
     pub fn global_queue_depth(&self) -> usize {
         self.injector_depth
-    }
-
-    /// [`remote_schedules`](Self::remote_schedules).
-    pub fn remote_schedule_count(&self) -> u64 {
-        self.remote_schedules
     }
 
     /// [`blocking_threads`](Self::blocking_threads).

@@ -87,7 +87,7 @@ impl<T> JoinHandle<T> {
     }
 
     /// A poll that costs no unit of the budget, with a waker that doesn't panic.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn poll_with(&mut self, waker: &Waker) -> Poll<Result<T, JoinError>> {
         let task = self.task.as_mut().expect("it goes only in drop");
         let outcome = std::task::ready!(Pin::new(task).poll(&mut Context::from_waker(waker)));
@@ -152,12 +152,14 @@ impl<T> Future for JoinHandle<T> {
         assert!(!self.meta.is_given(), "JoinHandle polled after completion");
         let unit = std::task::ready!(coop::poll_proceed(cx));
         // async-task ends the process if the waker it is given panics. The runtime's own don't, others are wrapped.
-        let polled = if context::is_own_waker(cx.waker()) {
-            self.poll_with(cx.waker())
+        let quiet;
+        let waker = if context::is_own_waker(cx.waker()) {
+            cx.waker()
         } else {
-            self.poll_with(&quiet_waker(cx.waker()))
+            quiet = quiet_waker(cx.waker());
+            &quiet
         };
-        let result = std::task::ready!(polled);
+        let result = std::task::ready!(self.poll_with(waker));
         unit.made_progress();
         Poll::Ready(result)
     }

@@ -58,11 +58,12 @@ mod yield_now;
 pub use crate::{
     blocking::spawn_blocking,
     coop::{Unconstrained, consume_budget, unconstrained},
+    scope::{Scope, ScopeBuilder, ScopeError, scope, try_scope},
 };
 #[cfg(not(egret_loom))]
 pub(crate) use builder::Names;
 #[cfg(not(egret_loom))]
-pub(crate) use spawn::{Meta, MetaPointer, Task, blocking, spawn, spawn_here};
+pub(crate) use spawn::{Meta, MetaPointer, Task, blocking, spawn, spawn_abortable, spawn_here};
 #[cfg(not(egret_loom))]
 pub use {
     abort_handle::AbortHandle,

@@ -273,6 +273,29 @@ mod tests {
     }
 
     #[test]
+    fn who_is_out_of_something_pauses_and_goes_on_by_itself() {
+        let runtime = egret_executor::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let mut pace = Pace::default();
+            for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
+                pace.failed(io::Error::from_raw_os_error(code), of(code)).unwrap();
+                let mut polls = 0;
+                std::future::poll_fn(|cx| {
+                    polls += 1;
+                    pace.poll_resume(cx)
+                })
+                .await;
+                assert!(polls > 1, "{code}: no pause");
+                assert!(pace.pause.is_none());
+            }
+            for _ in 0..MAX_SKIPS {
+                pace.failed(io::Error::from_raw_os_error(libc::EPROTO), Verdict::Skip).unwrap();
+            }
+            assert!(pace.pause.is_some(), "nothing but broken connections, and no end to them");
+        });
+    }
+
+    #[test]
     fn the_listeners_own_errors_come_back() {
         let mut pace = Pace::default();
         let error = pace.failed(io::Error::from_raw_os_error(libc::EINVAL), Verdict::Fatal).unwrap_err();

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! No wakeup is lost, because of what holds after each critical section: **if somebody is QUEUED, then at least as many are WOKEN as permits are
-//! free.** A permit that comes back adds one to both; whoever is WOKEN and polled takes a permit, or there is none; whoever is WOKEN and dropped
+//! free.** A permit that comes back adds one to both; whoever is polled, WOKEN or not, takes a permit, or there is none; whoever is WOKEN and dropped
 //! wakes the next in its stead; nobody joins the queue while a permit is free. So as long as there are permits, somebody is on the way to
 //! each. Nobody else is woken.
 //!
