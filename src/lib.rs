@@ -61,6 +61,7 @@
 //! | [`net`] | TCP, UDP and Unix sockets |
 //! | [`io`] | the traits for reading and writing; any source of the reactor, awaited |
 //! | [`time`] | sleeping, timeouts, intervals |
+//! | [`signal`] | Ctrl-C and other signals |
 //! | [`sync`] | telling tasks to end |
 //! | `#[egret::main]`, `#[egret::test]` | a runtime for an `async fn` |
 //! | [`reactor`] | the engine underneath, usable alone |
@@ -110,6 +111,8 @@ pub mod sync {
     };
 }
 
+/// Waiting for signals of the operating system.
+pub use egret_net::signal;
 /// The readiness engine under the runtime, synchronous and usable alone.
 pub use egret_reactor as reactor;
 

@@ -44,7 +44,7 @@ use crate::{
     idle::Idle,
     io::Driver,
     queue::{Injector, Remote},
-    runtime::{Counter, Counters, Lookout, Observer, RemoteCounters, Running, TaskReport},
+    runtime::{CoreSlot, Counter, Counters, Lookout, Observer, RemoteCounters, Running, TaskReport},
     stall::{Heart, Watch},
     sync::{
         Arc, AtomicBool, AtomicI32, AtomicU8, AtomicUsize, Condvar, Mutex, Ordering, Padded, fence, lock,
@@ -95,6 +95,14 @@ pub(crate) enum Injected {
     Late,
 }
 
+/// What not every runtime has.
+pub(crate) struct Options {
+    pub(crate) watch: Option<Watch>,
+    pub(crate) observer: Option<Box<Observer>>,
+    pub(crate) lookout: Option<Lookout>,
+    pub(crate) core_slot: Option<CoreSlot>,
+}
+
 /// The shared part of a runtime. Handles, workers and tasks hold it.
 pub(crate) struct Shared {
     pub(crate) eventpoll: Eventpoll,
@@ -108,6 +116,8 @@ pub(crate) struct Shared {
     pub(crate) seats: Box<[Seat]>,
     pub(crate) injector: Padded<Injector<Task>>,
     pub(crate) idle: Padded<Idle>,
+    /// Of the current-thread flavour.
+    pub(crate) core_slot: Option<CoreSlot>,
     /// None if nobody watches.
     pub(crate) watch: Option<Watch>,
     pub(crate) registry: Registry<MetaPointer>,
@@ -135,11 +145,10 @@ impl Shared {
         lanes_of_runtime: Lanes,
         lanes: Vec<Lane>,
         seats: Box<[Seat]>,
-        watch: Option<Watch>,
         blocking: Arc<Pool>,
-        observer: Option<Box<Observer>>,
-        lookout: Option<Lookout>,
+        options: Options,
     ) -> Self {
+        let Options { watch, observer, lookout, core_slot } = options;
         let workers = seats.len();
         Self {
             eventpoll: Eventpoll::with_lanes(&lanes_of_runtime),
@@ -149,6 +158,7 @@ impl Shared {
             timers: (0..workers).map(|_| Timers::new()).collect(),
             seats,
             injector: Padded::default(),
+            core_slot,
             idle: Padded(Idle::new(workers, watch.is_some())),
             watch,
             registry: Registry::new(workers),
@@ -265,6 +275,9 @@ impl Shared {
             lookout.end();
         }
         self.blocking.end();
+        if let Some(slot) = &self.core_slot {
+            slot.end();
+        }
         // Past the books of `idle`: nobody decides by them any more.
         self.eventpoll.notify_one();
     }

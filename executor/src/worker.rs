@@ -35,6 +35,7 @@ use crate::{
     queue::Pointer,
     runtime::{Handle, TaskMeta},
     shared::{Seat, Shared},
+    sync::{AtomicBool, Ordering},
     task::{Task, quiet::quietly},
 };
 
@@ -63,6 +64,39 @@ pub(crate) fn run(core: Core) {
     Worker::new(&leave.core).run();
 }
 
+/// Makes this thread the worker that owns `core`, until the runtime ends or `main` says that it is done. `main` is called first, and whenever `called`
+/// is found up.
+pub(crate) fn drive(core: &Core, called: &AtomicBool, main: impl FnMut() -> bool) {
+    /// Not a worker any more, also if `main` panics.
+    struct Clear;
+    impl Drop for Clear {
+        fn drop(&mut self) {
+            context::clear_worker();
+        }
+    }
+    let shared = &core.shared;
+    shared.seats[core.index].signs.set_thread();
+    let _lane = shared.lanes[core.index].enter();
+    let _clear = Clear;
+    // SAFETY: `core` is borrowed until `_clear` is dropped, which clears the pointer.
+    unsafe { context::set_worker(core) };
+    Worker { called: Some(called), ..Worker::new(core) }.run_with(called, main);
+}
+
+/// The worker whose core this is doesn't come back. Whatever thread this is.
+pub(crate) fn retire(core: Core) {
+    let _entered = context::enter(&Handle { shared: core.shared.clone() });
+    leave(&core);
+}
+
+fn leave(core: &Core) {
+    let Core { shared, local, .. } = core;
+    while let Some(task) = local.pop_lifo().or_else(|| local.pop()) {
+        shared.injector.push(task);
+    }
+    shared.worker_left();
+}
+
 /// The worker's way out, taken also if its loop should ever unwind.
 struct Leave {
     core: Core,
@@ -71,11 +105,7 @@ struct Leave {
 impl Drop for Leave {
     fn drop(&mut self) {
         context::clear_worker();
-        let Core { shared, local, .. } = &self.core;
-        while let Some(task) = local.pop_lifo().or_else(|| local.pop()) {
-            shared.injector.push(task);
-        }
-        shared.worker_left();
+        leave(&self.core);
     }
 }
 
@@ -106,6 +136,8 @@ struct Worker<'a> {
     /// The number of polls when a notification last ended a wait: if it is still the same at the next wait, nothing was there.
     polls_when_notified: Option<u64>,
     random: Random,
+    /// Of a worker that has something else to do than tasks: up if it is to come and do it.
+    called: Option<&'a AtomicBool>,
 }
 
 impl<'a> Worker<'a> {
@@ -128,6 +160,7 @@ impl<'a> Worker<'a> {
             failed_waits: 0,
             polls_when_notified: None,
             random: Random::new(),
+            called: None,
         }
     }
 
@@ -139,6 +172,29 @@ impl<'a> Worker<'a> {
                 None => self.park(),
             }
         }
+    }
+
+    /// [`run`](Self::run), with something else to do beside the tasks.
+    fn run_with(mut self, called: &AtomicBool, mut main: impl FnMut() -> bool) {
+        while self.shared.is_running() {
+            // Acquire: it sees what was written before the call.
+            if called.swap(false, Ordering::Acquire) {
+                self.settle();
+                self.ticks += 1;
+                if main() {
+                    break;
+                }
+            }
+            match self.next() {
+                Some(task) => self.poll(task),
+                None => self.park(),
+            }
+        }
+        self.settle();
+    }
+
+    fn is_called(&self) -> bool {
+        self.called.is_some_and(|called| called.load(Ordering::Relaxed))
     }
 
     /// Before whatever may block this worker: nobody is woken while one is counted as a searcher.

@@ -318,7 +318,7 @@ fn outside_of_a_set_or_of_any_runtime_it_says_so() {
     // Once it was driven, that is where its tasks belong.
     let runtime = runtime(1);
     set.block_on(&runtime, async {});
-    assert!(Handle::try_current().is_none());
+    assert!(Handle::try_current().is_err());
     let task = set.spawn_local(async {});
     set.block_on(&runtime, task).unwrap();
 }

@@ -127,7 +127,7 @@ fn block_on_inside_of_a_runtime_panics_and_leaves_things_in_order() {
     let unwound = catch_unwind(AssertUnwindSafe(|| inner.block_on(async { panic!("through block_on") })));
     assert!(unwound.is_err());
     assert!(nested().is_ok());
-    assert!(Handle::try_current().is_none());
+    assert!(Handle::try_current().is_err());
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn the_current_runtime_is_that_of_the_youngest_guard() {
     drop(in_a);
     assert_eq!(workers(), 2);
     drop(in_b);
-    assert!(Handle::try_current().is_none());
+    assert!(Handle::try_current().is_err());
     let in_a = a.enter();
     b.block_on(async { assert_eq!(workers(), 2) });
     assert_eq!(workers(), 1);

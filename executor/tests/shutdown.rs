@@ -430,7 +430,7 @@ fn the_dropped_futures_find_their_runtime_current() {
     bounded(|| {
         let runtime = runtime(1);
         let (tell, told) = mpsc::channel();
-        let nosy = OnDrop::new(move || tell.send(Handle::try_current().is_some()).unwrap());
+        let nosy = OnDrop::new(move || tell.send(Handle::try_current().is_ok()).unwrap());
         drop(runtime.spawn(async move {
             let _nosy = nosy;
             pending::<()>().await;

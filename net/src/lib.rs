@@ -45,6 +45,7 @@
 //! | `socket`, `transfer` | the loop under every read and write: try, wait, clear; and its futures |
 //! | [`io`] | the traits of `futures-io`, which the sockets implement |
 //! | `compat` | tokio's traits for them, with the feature `tokio-io` |
+//! | [`signal`] | signals of the operating system, awaited |
 //! | `ready` | [`Interest`] and [`Ready`] |
 //! | `addr`, `resolve` | [`ToSocketAddrs`], [`lookup_host`], and the threads that resolve names |
 //!
@@ -59,6 +60,7 @@ pub mod io;
 mod message;
 mod ready;
 mod resolve;
+pub mod signal;
 mod socket;
 mod sync;
 mod tcp;

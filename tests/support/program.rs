@@ -1,4 +1,5 @@
-//! An example as a program of its own. A test binary holds it: its ignored test `program` is the example's `main` with other arguments.
+//! An example as a program of its own. A test binary holds it: its ignored test `program` is the example's `main` with other arguments. One that holds several
+//! has an ignored test for each, and tells them by their environment.
 #![allow(dead_code)] // Each test binary uses its part.
 
 use std::io::{BufRead, BufReader};
@@ -13,9 +14,14 @@ pub fn arguments() -> Option<Vec<String>> {
 }
 
 fn command(arguments: &[&str]) -> Command {
+    let mut command = ignored_test("program");
+    command.env(ARGUMENTS, arguments.join(" "));
+    command
+}
+
+fn ignored_test(name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "program", "--ignored", "--nocapture", "--test-threads=1"]);
-    command.env(ARGUMENTS, arguments.join(" ")).stdin(Stdio::null());
+    command.args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"]).stdin(Stdio::null());
     command
 }
 
@@ -32,7 +38,18 @@ impl Program {
     /// Returns when it has said a line with `name: ` in it.
     #[track_caller]
     pub fn start(name: &str, arguments: &[&str]) -> Self {
-        let mut child = command(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        Self::spawn(name, &mut command(arguments))
+    }
+
+    /// The ignored test `test`, with `variables` in its environment.
+    #[track_caller]
+    pub fn start_test(test: &str, name: &str, variables: &[(&str, &str)]) -> Self {
+        Self::spawn(name, ignored_test(test).envs(variables.iter().copied()))
+    }
+
+    #[track_caller]
+    fn spawn(name: &str, command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let sign = format!("{name}: ");
         let mut line = String::new();
@@ -58,6 +75,14 @@ impl Program {
     pub fn interrupt(&self) {
         // SAFETY: kill(2) touches no memory; the child has not been waited for, so its id is still its own.
         assert_eq!(unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGINT) }, 0);
+    }
+
+    /// The next line that it says, without its end. Panics when it says nothing more.
+    #[track_caller]
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        assert!(self.output.read_line(&mut line).unwrap() > 0, "it says nothing more");
+        line.trim_end().to_owned()
     }
 
     /// Waits for its end.

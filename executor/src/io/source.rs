@@ -219,11 +219,7 @@ impl<S: AsSource> AsyncSource<S> {
     /// # Panics
     ///
     /// As [`level`](Self::level).
-    pub fn try_io<R>(
-        &self,
-        interest: Events,
-        mut call: impl FnMut(&S) -> io::Result<R>,
-    ) -> io::Result<R> {
+    pub fn try_io<R>(&self, interest: Events, mut call: impl FnMut(&S) -> io::Result<R>) -> io::Result<R> {
         if self.level(mask(interest)).is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }

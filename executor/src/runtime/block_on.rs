@@ -23,7 +23,10 @@ use std::{
 use crate::{
     context::{self, Place},
     coop,
-    runtime::Handle,
+    runtime::{
+        Handle,
+        current_thread::{Driven, drive},
+    },
     sync::{Arc, AtomicBool, Ordering},
 };
 
@@ -31,7 +34,7 @@ use crate::{
 const YIELDS: usize = 4;
 
 /// Wakes the thread. `woken` is set by any wake and cleared by the thread before it polls.
-struct Signal {
+pub(super) struct Signal {
     thread: Thread,
     woken: AtomicBool,
 }
@@ -59,13 +62,24 @@ pub(crate) fn block_on<F: Future>(handle: &Handle, future: F) -> F::Output {
     let _entered = context::enter(handle);
     let signal = Arc::new(Signal { thread: thread::current(), woken: AtomicBool::new(false) });
     let waker = Waker::from(signal.clone());
-    let _polled = Polled::by(&waker);
     let mut cx = Context::from_waker(&waker);
     let mut future = pin!(future);
     loop {
+        // With the current-thread flavour somebody has to be the worker.
+        if let Some(slot) = &handle.shared.core_slot
+            && let Some(core) = slot.take_or_wait(&signal)
+        {
+            match drive(handle, core, future.as_mut()) {
+                Driven::Ready(output) => return output,
+                Driven::Ended => {}
+            }
+        }
+        let _waits = Waits { handle, signal: &signal };
+        let polled = Polled::by(&waker);
         if let Poll::Ready(output) = coop::with_budget(|| future.as_mut().poll(&mut cx)) {
             return output;
         }
+        drop(polled);
         let mut yields = 0;
         // A parked thread may wake for no reason, or for another's unpark.
         while !signal.woken.swap(false, Ordering::Acquire) {
@@ -79,11 +93,25 @@ pub(crate) fn block_on<F: Future>(handle: &Handle, future: F) -> F::Output {
     }
 }
 
+/// Waits for the core, perhaps, until it is dropped.
+struct Waits<'a> {
+    handle: &'a Handle,
+    signal: &'a Arc<Signal>,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        if let Some(slot) = &self.handle.shared.core_slot {
+            slot.forget(self.signal);
+        }
+    }
+}
+
 /// Says that this thread polls for `block_on` until it is dropped.
-struct Polled;
+pub(super) struct Polled;
 
 impl Polled {
-    fn by(waker: &Waker) -> Self {
+    pub(super) fn by(waker: &Waker) -> Self {
         context::set_polled(waker.data());
         Self
     }

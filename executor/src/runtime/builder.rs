@@ -9,12 +9,13 @@ use crate::{
     idle::MAX_WORKERS,
     processor::{self, SLICE},
     runtime::{
-        Handle, Runtime, TaskMeta, UnhandledPanic,
+        Handle, Runtime, RuntimeFlavor, TaskMeta, UnhandledPanic,
+        current_thread::CoreSlot,
         hooks::{AtEnd, Hook},
         observer::{Observer, TaskHook, Wishes},
         stuck::{self, Lookout, StuckPoll},
     },
-    shared::{self, Shared},
+    shared::{self, Options, Shared},
     stall::{self, INTERVAL, Watch},
     sync::Arc,
     worker::{self, Core},
@@ -36,6 +37,7 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
+    flavor: RuntimeFlavor,
     workers: Option<usize>,
     thread_name: String,
     feed: FeedChoice,
@@ -53,6 +55,7 @@ impl Builder {
     /// A runtime whose worker threads share the work.
     pub fn new_multi_thread() -> Self {
         Self {
+            flavor: RuntimeFlavor::MultiThread,
             workers: None,
             thread_name: "egret-worker".to_owned(),
             feed: FeedChoice::default(),
@@ -65,6 +68,41 @@ impl Builder {
             wishes: Wishes::default(),
             stuck_polls: None,
         }
+    }
+
+    /// A runtime without worker threads: its tasks run inside of [`block_on`](Runtime::block_on), on that thread, and nowhere else. In between, nothing moves.
+    ///
+    /// If several threads are in `block_on` at the same time, one of them runs the tasks; when it is through, another goes on. A task that blocks
+    /// blocks everything: there is no [watch](Self::stall_watch). Settings that speak of workers ([`worker_threads`](Self::worker_threads), [`time_slice`](Self::time_slice),
+    /// [`on_thread_start`](Self::on_thread_start), [`on_thread_stop`](Self::on_thread_stop)) have no effect. Dropping it drops its tasks, on that thread; if another thread
+    /// is in `block_on` it is done there.
+    ///
+    /// ```
+    /// let runtime = egret_executor::Builder::new_current_thread().build()?;
+    /// let here = std::thread::current().id();
+    /// let there = runtime.block_on(async {
+    ///     egret_executor::spawn(async { std::thread::current().id() }).await.unwrap()
+    /// });
+    /// assert_eq!(here, there);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn new_current_thread() -> Self {
+        Self { flavor: RuntimeFlavor::CurrentThread, ..Self::new_multi_thread() }
+    }
+
+    /// tokio's switch for sockets and timers. Here both are always there: it does nothing.
+    pub fn enable_all(self) -> Self {
+        self
+    }
+
+    /// As [`enable_all`](Self::enable_all).
+    pub fn enable_io(self) -> Self {
+        self
+    }
+
+    /// As [`enable_all`](Self::enable_all).
+    pub fn enable_time(self) -> Self {
+        self
     }
 
     /// How many workers; as many as [`thread::available_parallelism`] says if this isn't called.
@@ -302,6 +340,7 @@ impl Builder {
     /// thread from being started. Nothing is left behind then.
     pub fn build(self) -> io::Result<Runtime> {
         let workers = match self.workers {
+            _ if self.flavor == RuntimeFlavor::CurrentThread => 1,
             Some(workers) => workers,
             None => thread::available_parallelism()?.get().min(MAX_WORKERS),
         };
@@ -329,10 +368,13 @@ impl Builder {
             keep_alive: self.thread_keep_alive,
             name: self.thread_name.clone(),
         });
-        let lookout = self.stuck_polls.clone().map(Lookout::new);
-        let observer = Observer::new(self.wishes.clone(), workers);
-        let shared =
-            Arc::new(Shared::new(lanes_of_runtime, lanes, seats.into(), watch, blocking, observer, lookout));
+        let options = Options {
+            watch,
+            observer: Observer::new(self.wishes.clone(), workers),
+            lookout: self.stuck_polls.clone().map(Lookout::new),
+            core_slot: (self.flavor == RuntimeFlavor::CurrentThread).then(CoreSlot::default),
+        };
+        let shared = Arc::new(Shared::new(lanes_of_runtime, lanes, seats.into(), blocking, options));
         // From here on the runtime's drop ends and joins what was started.
         let mut runtime = Runtime {
             handle: Handle { shared: shared.clone() },
@@ -341,6 +383,10 @@ impl Builder {
         };
         for (index, local) in locals.into_iter().enumerate() {
             let core = Core::new(shared.clone(), index, local);
+            if let Some(slot) = &shared.core_slot {
+                slot.fill(core);
+                break;
+            }
             let slice = self.time_slice;
             let (on_start, on_stop) = (self.on_thread_start.clone(), self.on_thread_stop.clone());
             let body = move || {

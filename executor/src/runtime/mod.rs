@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `builder` | settings; starting the workers, and undoing that if one can't be started |
 //! | `block_on` | running a future on a thread that isn't a worker |
+//! | `current_thread` | the flavour without worker threads: whoever is in `block_on` is the worker |
 //! | `hooks` | what a user wants to be called for |
 //! | `metrics`, `observer` | counters; what a user wants to be told of tasks and polls |
 //! | `dump` | what there is, and what it waits for |
@@ -13,6 +14,7 @@
 mod backtrace;
 mod block_on;
 mod builder;
+mod current_thread;
 mod dump;
 mod hooks;
 mod metrics;
@@ -31,6 +33,7 @@ use std::{
 };
 
 pub use builder::Builder;
+pub(crate) use current_thread::CoreSlot;
 pub use dump::{Dump, TaskDump, TaskState, WaitsFor};
 pub use egret_reactor::{FeedChoice, FeedKind};
 pub(crate) use metrics::{Counter, Counters, RemoteCounters, Running};
@@ -48,6 +51,7 @@ use crate::{
     shared::Shared,
     sync::Arc,
     task::{self, Id, JoinHandle, quiet::quietly},
+    time,
 };
 use stuck::Polls;
 
@@ -173,7 +177,7 @@ impl Runtime {
         }
         let shared = &self.handle.shared;
         shared.shutdown();
-        if context::place() != Place::Worker && !timeout.is_zero() {
+        if may_wait(shared) && !timeout.is_zero() {
             shared.wait_for_end(timeout);
         }
         // The drop that follows finds nothing to join.
@@ -187,7 +191,8 @@ impl Runtime {
     /// 3. The rest is ended as by the drop: what waits or is queued is dropped where it stands.
     /// 4. Workers that don't come out of their poll within another 100 ms are left behind, with their threads. So are blocking calls that still run.
     ///
-    /// On a worker thread (of this or any other runtime), and in a forked child, it doesn't wait, and the report is of what it has seen.
+    /// On a worker thread (of this or any other runtime), and in a forked child, it doesn't wait, and the report is of what it has seen. A
+    /// [current-thread](Builder::new_current_thread) runtime runs its tasks here meanwhile; inside of a `block_on`, where it can't, it doesn't wait either.
     ///
     /// ```
     /// use std::time::Duration;
@@ -214,7 +219,7 @@ impl Runtime {
         }
         let shared = self.handle.shared.clone();
         let began = Instant::now();
-        let may_wait = context::place() != Place::Worker;
+        let may_wait = may_wait(&shared);
         let ended = |(alive, spawned): (usize, u64)| spawned.saturating_sub(alive as u64);
         let ended_before = ended(shared.tasks());
         shared.shutdown_token.cancel();
@@ -227,10 +232,20 @@ impl Runtime {
         };
         let until = began.checked_add(grace);
         // Nobody is told when the last task ends: that would cost each of them something.
-        while may_wait && shared.tasks().0 > 0 {
-            if !rest(&mut polls, until.unwrap_or_else(|| Instant::now() + LOOK * 2)) {
-                break;
+        let there_is_time = || until.is_none_or(|until| Instant::now() < until);
+        match shared.core_slot {
+            None => {
+                while may_wait && shared.tasks().0 > 0 && there_is_time() {
+                    rest(&mut polls, until.unwrap_or_else(|| Instant::now() + LOOK));
+                }
             }
+            // Somebody has to run them.
+            Some(_) if context::place() == Place::Outside => self.block_on(async {
+                while shared.tasks().0 > 0 && there_is_time() {
+                    time::sleep(LOOK).await;
+                }
+            }),
+            Some(_) => {}
         }
         let finished = ended(shared.tasks()).saturating_sub(ended_before);
         let left = Dump::of(&shared);
@@ -265,6 +280,11 @@ impl Runtime {
     pub fn shutdown_background(self) {
         self.shutdown_timeout(Duration::ZERO);
     }
+}
+
+/// Whether this thread may wait for the end of that runtime: not a worker's, for two could wait for each other, nor the one that its tasks run on.
+fn may_wait(shared: &Shared) -> bool {
+    context::place() != Place::Worker && context::worker_index(shared).is_none()
 }
 
 impl Drop for Runtime {
@@ -310,15 +330,27 @@ impl Handle {
     /// Outside of a runtime.
     #[track_caller]
     pub fn current() -> Self {
-        match Self::try_current() {
+        match context::try_current() {
             Some(handle) => handle,
             None => no_runtime(),
         }
     }
 
     /// The runtime this code runs in: a task, a `block_on`, or under an [`enter`](Self::enter) guard.
-    pub fn try_current() -> Option<Self> {
-        context::try_current()
+    ///
+    /// # Errors
+    ///
+    /// Outside of a runtime.
+    pub fn try_current() -> Result<Self, TryCurrentError> {
+        context::try_current().ok_or(TryCurrentError(()))
+    }
+
+    /// Whether the runtime has worker threads.
+    pub fn runtime_flavor(&self) -> RuntimeFlavor {
+        match self.shared.core_slot {
+            Some(_) => RuntimeFlavor::CurrentThread,
+            None => RuntimeFlavor::MultiThread,
+        }
     }
 
     /// Makes this the current runtime of this thread until the guard is dropped.
@@ -412,6 +444,28 @@ impl fmt::Debug for Handle {
     }
 }
 
+/// There is no runtime here. See [`Handle::try_current`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TryCurrentError(());
+
+impl fmt::Display for TryCurrentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(NO_RUNTIME)
+    }
+}
+
+impl std::error::Error for TryCurrentError {}
+
+/// What a runtime is. See [`Handle::runtime_flavor`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RuntimeFlavor {
+    /// Tasks run in `block_on`, on its thread.
+    CurrentThread,
+    /// Tasks run on worker threads.
+    MultiThread,
+}
+
 /// Keeps a runtime current on this thread. See [`Handle::enter`].
 #[derive(Debug)]
 #[must_use = "the runtime is current only while the guard lives"]
@@ -448,10 +502,10 @@ where
     }
 }
 
+const NO_RUNTIME: &str = "no egret runtime here: this must be called from a task, from inside `block_on`, or under `Handle::enter`";
+
 #[cold]
 #[track_caller]
 fn no_runtime() -> ! {
-    panic!(
-        "no egret runtime here: this must be called from a task, from inside `block_on`, or under `Handle::enter`"
-    )
+    panic!("{NO_RUNTIME}")
 }

@@ -2,6 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    panic::resume_unwind,
     pin::{Pin, pin},
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -16,6 +17,7 @@ use crate::{
     cancel::CancellationToken,
     runtime::Handle,
     sync::Arc,
+    task::quiet::caught,
     time::{sleep_until, timeout},
 };
 
@@ -123,15 +125,19 @@ impl ScopeBuilder {
         let token = self.above.map_or_else(CancellationToken::new, |above| above.child_token());
         let inner = Inner::new(Handle::current(), token);
         let _end = End(&inner);
-        let mut output = None;
+        let (mut output, mut panicked) = (None, None);
         {
+            let mut running = pin!(None);
             let entry = inner.admit(None).expect("it is open");
-            let mut body = pin!(Some(Body::new(body(Scope::new(inner.clone())), entry)));
+            match caught(|| body(Scope::new(inner.clone()))) {
+                Ok(body) => running.set(Some(Body::new(body, entry))),
+                Err(payload) => panicked = Some(payload),
+            }
             let mut cancelled = pin!(inner.token.cancelled());
             let mut deadline = pin!(self.deadline.map(sleep_until));
             poll_fn(|cx| {
-                // What ends the scope is looked at before the body is polled, which may otherwise learn of it first, from a handle.
-                if inner.listen(cx.waker()) == Look::Failed {
+                // Before the body is polled, which has nothing to gain from what it might learn of it from a handle.
+                if inner.listen(cx.waker()) == Look::Failed || panicked.is_some() {
                     return Poll::Ready(());
                 }
                 if is_ready(deadline.as_mut().as_pin_mut(), cx) {
@@ -144,21 +150,29 @@ impl ScopeBuilder {
                     }
                     return Poll::Ready(());
                 }
-                if let Some(Poll::Ready(result)) = body.as_mut().as_pin_mut().map(|body| body.poll(cx)) {
-                    match result {
-                        Ok(result) => output = Some(result),
-                        Err(error) => {
-                            inner.fail(ScopeError::Failed(error));
-                            return Poll::Ready(());
-                        }
+                match running.as_mut().as_pin_mut().map(|body| caught(|| body.poll(cx))) {
+                    None | Some(Ok(Poll::Pending)) => {}
+                    Some(Ok(Poll::Ready(Ok(result)))) => {
+                        output = Some(result);
+                        panicked = caught(|| running.set(None)).err();
                     }
-                    body.set(None);
+                    Some(Ok(Poll::Ready(Err(error)))) => inner.fail(ScopeError::Failed(error)),
+                    // It may just have unwrapped what ended the scope.
+                    Some(Err(payload)) if inner.has_failed() => std::mem::forget(payload),
+                    Some(Err(payload)) => panicked = Some(payload),
                 }
-                if inner.close_if_empty() { Poll::Ready(()) } else { Poll::Pending }
+                if panicked.is_some() || inner.has_failed() || inner.close_if_empty() {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
             })
             .await;
             inner.close();
             inner.token.cancel();
+            if let Err(payload) = caught(|| running.set(None)) {
+                panicked.get_or_insert(payload);
+            }
         }
         if !self.grace.is_zero() && !inner.is_empty() {
             // Whether it was long enough shows below.
@@ -166,6 +180,9 @@ impl ScopeBuilder {
         }
         inner.abort_all();
         ended(&inner).await;
+        if let Some(payload) = panicked {
+            resume_unwind(payload);
+        }
         match (inner.take_failure(), output) {
             (None, Some(output)) => Ok(output),
             (Some(failure), _) => Err(failure),

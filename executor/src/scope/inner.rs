@@ -144,6 +144,10 @@ impl<E> Inner<E> {
         look
     }
 
+    pub(super) fn has_failed(&self) -> bool {
+        lock(&self.state).failure.is_some()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         lock(&self.state).alive == 0
     }

@@ -3,7 +3,7 @@
 //! ```text
 //!             the body is ready         no future is left
 //!   open ─────────────────────► waiting ─────────────────► over: the body's result
-//!     │ a task's error or panic, the │ body's error, the deadline, `cancel`
+//!     │ a task's error or panic, the │ body's error or panic, the deadline, `cancel`
 //!     ▼                              ▼
 //!   ending: closed, the token cancelled, the body dropped ── the grace, or all have ended ──► all are aborted ──► no future is left: over
 //!
@@ -46,7 +46,9 @@ pub use {builder::ScopeBuilder, error::ScopeError, handle::Scope};
 /// # What is guaranteed
 ///
 /// - When this gives its result, the future of every task in it is gone, and that of every task of the scopes inside of it.
-/// - When it is dropped before that (or the body panics, which goes on to the caller), each task has been aborted by the time the
+/// - If the body panics, the rest is cancelled in the same way, and then the panic goes on to the caller; unless something else had ended the scope before: a
+///   body may just have unwrapped the error that its task's handle gave.
+/// - When it is dropped before that, each task has been aborted by the time the
 ///   drop returns: none begins another poll. One that another thread is polling goes on to its next await; after that, soon, its future is dropped there.
 ///   A drop can't wait for that, but a scope around this one does.
 /// - When it is leaked (`std::mem::forget`), the tasks go on. So they can't borrow from the body's surroundings as those of [`std::thread::scope`] may:
@@ -60,7 +62,7 @@ pub use {builder::ScopeBuilder, error::ScopeError, handle::Scope};
 ///
 /// # Panics
 ///
-/// Outside of a runtime; if the body does.
+/// Outside of a runtime; if the body does, when all is over.
 ///
 /// # Cancel safety
 ///

@@ -58,6 +58,12 @@ impl Worker<'_> {
         if !self.shared.is_running() {
             return;
         }
+        // The same may have happened to the interruption that comes with a call.
+        if self.is_called() {
+            idle.woken_by_event();
+            self.is_up();
+            return;
+        }
         let counters = &self.seat.signs.counters;
         if self.polls_when_notified.take() == Some(counters.polls.get()) {
             counters.idle_wakes.add_one();

@@ -108,7 +108,7 @@ impl Pace {
             Verdict::Exhausted => true,
             Verdict::Fatal => return Err(error),
         };
-        if pause && Handle::try_current().is_none() {
+        if pause && Handle::try_current().is_err() {
             return Err(error);
         }
         if pause {
