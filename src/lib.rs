@@ -57,7 +57,7 @@
 //! | | |
 //! |---|---|
 //! | [`runtime`]: [`Builder`], [`Runtime`], [`Handle`] | making a runtime, entering it, ending it |
-//! | [`spawn`], [`JoinHandle`], [`JoinError`], [`task`] | tasks: their results, their panics, giving way |
+//! | [`spawn`], [`JoinHandle`], [`JoinError`], [`task`] | tasks: their results, their panics, giving way; sets and scopes of tasks, tasks that stay on their thread |
 //! | [`net`] | TCP, UDP and Unix sockets |
 //! | [`io`] | the traits for reading and writing; any source of the reactor, awaited |
 //! | [`time`] | sleeping, timeouts, intervals |
@@ -89,7 +89,8 @@ pub use egret_executor::{Builder, EnterGuard, Handle, JoinError, JoinHandle, Run
 
 /// Making a runtime, entering it, ending it; its counters.
 pub use egret_executor::runtime;
-/// Tasks: [`yield_now`](egret_executor::task::yield_now), handles and errors.
+/// Tasks: handles and errors, [`JoinSet`](egret_executor::task::JoinSet), [`LocalSet`](egret_executor::task::LocalSet),
+/// [`scope`](egret_executor::task::scope()), [`yield_now`](egret_executor::task::yield_now).
 pub use egret_executor::task;
 /// Sleeping and timeouts.
 pub use egret_executor::time;

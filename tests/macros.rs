@@ -9,11 +9,16 @@ fn thread_name() -> String {
 }
 
 #[egret::test]
-async fn a_test_runs_on_its_own_thread_and_spawns_on_a_worker() {
+async fn a_test_and_what_it_spawns_run_on_its_own_thread() {
+    let here = thread::current().id();
+    assert_eq!(egret::spawn(async { thread::current().id() }).await.unwrap(), here);
+}
+
+#[egret::test(worker_threads = 1)]
+async fn with_workers_it_spawns_there() {
     assert!(!thread_name().starts_with("egret-worker"), "{}", thread_name());
     let spawned = egret::spawn(async { thread_name() }).await.unwrap();
     assert!(spawned.starts_with("egret-worker"), "{spawned}");
-    assert_eq!(egret::Handle::current().metrics().workers.len(), 1);
 }
 
 #[egret::test(flavor = "multi_thread", worker_threads = 3)]

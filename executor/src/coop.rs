@@ -114,6 +114,17 @@ pub async fn consume_budget() {
     .await;
 }
 
+/// Whether the task has budget left: if not, its next operation gives its turn up, ready or not.
+///
+/// For futures of one's own that do a lot in one poll. Outside of a task and of `block_on` it is always so.
+///
+/// ```
+/// assert!(egret_executor::task::coop::has_budget_remaining());
+/// ```
+pub fn has_budget_remaining() -> bool {
+    context::with_budget(Cell::get) > 0
+}
+
 /// Polls `future` without a budget: what it waits for never makes it give way.
 ///
 /// It may keep its worker for as long as there is something for it to do. Good for what brings a yielding of its own.

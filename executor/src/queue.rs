@@ -320,6 +320,10 @@ mod deque {
             move_half(&self.0, into, usize::MAX)
         }
 
+        pub(super) fn len(&self) -> usize {
+            lock(&self.0).len()
+        }
+
         pub(super) fn is_empty(&self) -> bool {
             lock(&self.0).is_empty()
         }

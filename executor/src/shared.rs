@@ -95,6 +95,10 @@ pub(crate) enum Injected {
     Late,
 }
 
+// No user code runs under any of its locks, so no panic of a user leaves anything half done.
+impl std::panic::UnwindSafe for Shared {}
+impl std::panic::RefUnwindSafe for Shared {}
+
 /// What not every runtime has.
 pub(crate) struct Options {
     pub(crate) watch: Option<Watch>,

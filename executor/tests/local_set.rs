@@ -15,7 +15,7 @@ use std::{
 
 use egret_executor::{
     JoinHandle, spawn,
-    task::{LocalSet, spawn_local, yield_now},
+    task::{JoinSet, LocalSet, spawn_local, yield_now},
     time::{sleep, timeout},
 };
 use support::{Drops, Gate, LONG, OnDrop, eventually, runtime};
@@ -479,4 +479,47 @@ fn what_is_spawned_while_the_set_ends_is_dropped() {
     drop(set);
     assert_eq!(drops.count(), 2);
     assert!(runtime.block_on(late.recv().unwrap()).unwrap_err().is_cancelled());
+}
+
+/// A `JoinSet` of local tasks, with outputs that stay here, too.
+#[test]
+fn a_join_set_of_local_tasks() {
+    let runtime = runtime(1);
+    let drops = Drops::default();
+    let set = LocalSet::new();
+    let mut tasks = JoinSet::new();
+    set.block_on(&runtime, async {
+        for n in 0..3 {
+            tasks.spawn_local(async move {
+                yield_now().await;
+                Rc::new(n)
+            });
+        }
+        let homebound = Homebound::new(&drops);
+        let hanging = tasks.spawn_local_on(
+            async move {
+                let _homebound = homebound;
+                pending().await
+            },
+            &set,
+        );
+        let mut sum = 0;
+        for _ in 0..3 {
+            sum += *tasks.join_next().await.unwrap().unwrap();
+        }
+        assert_eq!(sum, 3);
+        thread::spawn(move || hanging.abort()).join().unwrap();
+        assert!(tasks.join_next().await.unwrap().unwrap_err().is_cancelled());
+        assert!(tasks.join_next().await.is_none());
+    });
+    assert_eq!(drops.count(), 1);
+    let homebound = Homebound::new(&drops);
+    let late = async move {
+        drop(homebound);
+        Rc::new(0)
+    };
+    tasks.spawn_local_on(late, &set);
+    drop(tasks);
+    drop(set);
+    assert_eq!(drops.count(), 2);
 }

@@ -5,9 +5,18 @@ use proc_macro2::{Span, TokenStream, TokenTree};
 use crate::error::{Error, Result, is_punct, visible};
 use crate::expand::Kind;
 
+/// What runs the tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Flavor {
+    #[default]
+    MultiThread,
+    CurrentThread,
+}
+
 /// The arguments of one attribute.
 #[derive(Debug, Default)]
 pub(crate) struct Arguments {
+    pub(crate) flavor: Flavor,
     /// `None`: one per processor.
     pub(crate) workers: Option<usize>,
     /// Where egret is found; `None` is `::egret`.
@@ -19,7 +28,7 @@ impl Arguments {
     pub(crate) fn none(kind: Kind) -> Self {
         match kind {
             Kind::Main => Self::default(),
-            Kind::Test => Self { workers: Some(1), path: None },
+            Kind::Test => Self { flavor: Flavor::CurrentThread, ..Self::default() },
         }
     }
 
@@ -35,7 +44,7 @@ impl Arguments {
             };
             let span = name.span();
             match name.to_string().as_str() {
-                "flavor" => once(&mut flavor, name, multi_thread(span, value)?)?,
+                "flavor" => once(&mut flavor, name, self::flavor(span, value)?)?,
                 "worker_threads" => once(&mut workers, name, count(span, value)?)?,
                 "crate" => once(&mut path, name, self::path(span, value)?)?,
                 known @ ("start_paused" | "unhandled_panic" | "name") => {
@@ -49,15 +58,21 @@ impl Arguments {
                 }
             }
         }
-        if flavor.is_none() && workers.is_none() {
-            workers = Self::none(kind).workers;
-        }
-        Ok(Self { workers, path })
+        let flavor = match (flavor, workers) {
+            (None, None) => Self::none(kind).flavor,
+            (None, Some(_)) => Flavor::MultiThread,
+            (Some((Flavor::CurrentThread, span)), Some(_)) => {
+                return Err(Error::new(span, "`current_thread` has no worker threads to be counted"));
+            }
+            (Some((flavor, _)), _) => flavor,
+        };
+        Ok(Self { flavor, workers, path })
     }
 }
 
 fn expected() -> String {
-    "Expected `worker_threads = <number>`, `flavor = \"multi_thread\"` or `crate = \"path\"`".to_owned()
+    "Expected `flavor = \"multi_thread\"`, `flavor = \"current_thread\"`, `worker_threads = <number>` or `crate = \"path\"`"
+        .to_owned()
 }
 
 /// Keeps an argument, unless there is one by this name.
@@ -75,22 +90,18 @@ fn string(token: &TokenTree) -> Option<String> {
     Some(text.strip_prefix('"')?.strip_suffix('"')?.to_owned())
 }
 
-fn multi_thread(name: Span, value: &[TokenTree]) -> Result<()> {
-    let [value] = value else {
-        return Err(Error::new(name, "`flavor` takes a string: `flavor = \"multi_thread\"`"));
-    };
+fn flavor(name: Span, value: &[TokenTree]) -> Result<(Flavor, Span)> {
+    let wrong = "`flavor` takes a string: `flavor = \"current_thread\"`";
+    let [value] = value else { return Err(Error::new(name, wrong)) };
     let span = value.span();
     match string(value).as_deref() {
-        Some("multi_thread") => Ok(()),
-        Some("current_thread") => Err(Error::new(
+        Some("multi_thread") => Ok((Flavor::MultiThread, span)),
+        Some("current_thread") => Ok((Flavor::CurrentThread, span)),
+        Some(other) => Err(Error::new(
             span,
-            "egret has no `current_thread` flavour yet. The nearest is one worker thread beside this one: `worker_threads = 1`. \
-             What is spawned there must be `Send`",
+            format!("there is no flavour `{other}`; there are `multi_thread` and `current_thread`"),
         )),
-        Some(other) => {
-            Err(Error::new(span, format!("there is no flavour `{other}`; there is `multi_thread`")))
-        }
-        None => Err(Error::new(span, "`flavor` takes a string: `flavor = \"multi_thread\"`")),
+        None => Err(Error::new(span, wrong)),
     }
 }
 
@@ -141,25 +152,31 @@ mod tests {
 
     #[test]
     fn what_tokio_takes_is_taken() {
-        let workers = |kind, text| parse(kind, text).unwrap().workers;
-        assert_eq!(workers(Kind::Main, ""), None);
-        assert_eq!(workers(Kind::Main, "flavor = \"multi_thread\""), None);
-        assert_eq!(workers(Kind::Main, "flavor = \"multi_thread\", worker_threads = 4,"), Some(4));
-        assert_eq!(workers(Kind::Main, "worker_threads = 1_0usize"), Some(10));
-        assert_eq!(workers(Kind::Test, ""), Some(1));
-        assert_eq!(workers(Kind::Test, "flavor = \"multi_thread\""), None);
-        assert_eq!(workers(Kind::Test, "worker_threads = 3"), Some(3));
+        use Flavor::{CurrentThread, MultiThread};
+        let found = |kind, text| {
+            let Arguments { flavor, workers, .. } = parse(kind, text).unwrap();
+            (flavor, workers)
+        };
+        assert_eq!(found(Kind::Main, ""), (MultiThread, None));
+        assert_eq!(found(Kind::Main, "flavor = \"multi_thread\""), (MultiThread, None));
+        let both = "flavor = \"multi_thread\", worker_threads = 4,";
+        assert_eq!(found(Kind::Main, both), (MultiThread, Some(4)));
+        assert_eq!(found(Kind::Main, "worker_threads = 1_0usize"), (MultiThread, Some(10)));
+        assert_eq!(found(Kind::Main, "flavor = \"current_thread\""), (CurrentThread, None));
+        assert_eq!(found(Kind::Test, ""), (CurrentThread, None));
+        assert_eq!(found(Kind::Test, "flavor = \"multi_thread\""), (MultiThread, None));
+        assert_eq!(found(Kind::Test, "worker_threads = 3"), (MultiThread, Some(3)));
         for text in ["crate = \"a::b\"", "crate = a::b"] {
             let found = parse(Kind::Main, text).unwrap().path.unwrap().to_string();
             assert_eq!(found.replace(' ', ""), "a::b");
         }
-        assert_eq!(parse(Kind::Test, "crate = \"a\"").unwrap().workers, Some(1));
+        assert_eq!(found(Kind::Test, "crate = \"a\""), (CurrentThread, None));
     }
 
     #[test]
     fn every_mistake_is_told_by_its_name() {
         for (text, told) in [
-            ("flavor = \"current_thread\"", "egret has no `current_thread` flavour yet"),
+            ("flavor = \"current_thread\", worker_threads = 2", "has no worker threads to be counted"),
             ("flavor = \"basic\"", "there is no flavour `basic`"),
             ("flavor = multi_thread", "`flavor` takes a string"),
             ("flavor =", "`flavor` takes a string"),
@@ -171,8 +188,8 @@ mod tests {
             ("worker_threads = 1, worker_threads = 2", "`worker_threads` is set twice"),
             ("start_paused = true", "egret does not have this"),
             ("workers = 2", "unknown argument `workers`"),
-            ("multi_thread", "Expected `worker_threads = <number>`"),
-            ("4", "Expected `worker_threads = <number>`"),
+            ("multi_thread", "Expected `flavor = "),
+            ("4", "Expected `flavor = "),
             ("crate = \"a b(\"", "`crate` takes a path"),
             ("crate = 4", "`crate` takes a path"),
             ("crate = \"\"", "`crate` takes a path"),

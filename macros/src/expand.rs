@@ -5,7 +5,7 @@
 
 use proc_macro2::{Delimiter, Group, Literal, Span, TokenStream, TokenTree};
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Flavor};
 use crate::error::{Error, Result};
 use crate::function::Function;
 
@@ -52,7 +52,10 @@ fn write(kind: Kind, arguments: Arguments, function: Function) -> TokenStream {
     // Nobody's code is to blame for the `expect`.
     outer.extend([code("#[allow(clippy::expect_used, clippy::unwrap_in_result)] let runtime =")]);
     outer.extend([arguments.path.unwrap_or_else(|| code("::egret"))]);
-    outer.extend([code("::Builder::new_multi_thread()")]);
+    outer.extend([code(match arguments.flavor {
+        Flavor::MultiThread => "::Builder::new_multi_thread()",
+        Flavor::CurrentThread => "::Builder::new_current_thread()",
+    })]);
     if let Some(workers) = arguments.workers {
         let count = TokenTree::from(Literal::usize_suffixed(workers));
         outer.extend([code(".worker_threads")]);
@@ -118,7 +121,7 @@ mod tests {
         let expected = "#[::core::prelude::v1::test] #[should_panic] fn it() {
             async fn it() { body }
             #[allow(clippy::expect_used, clippy::unwrap_in_result)]
-            let runtime = a::b::Builder::new_multi_thread().worker_threads(1usize).build()
+            let runtime = a::b::Builder::new_current_thread().build()
                 .expect(\"egret's runtime can't be started\");
             runtime.block_on(it())
         }";
@@ -127,11 +130,8 @@ mod tests {
 
     #[test]
     fn a_wrong_argument_leaves_a_function_so_that_it_is_the_only_error() {
-        let found = expanded(Kind::Main, "flavor = \"current_thread\"", "async fn main() {}");
-        assert!(
-            found.contains("compile_error") && found.contains("no `current_thread` flavour yet"),
-            "{found}"
-        );
+        let found = expanded(Kind::Main, "flavor = \"basic\"", "async fn main() {}");
+        assert!(found.contains("compile_error") && found.contains("there is no flavour `basic`"), "{found}");
         assert!(found.contains("block_on"), "{found}");
     }
 

@@ -26,10 +26,9 @@ use expand::Kind;
 /// | | |
 /// |---|---|
 /// | `worker_threads = 4` | how many workers; one per processor if it isn't there |
-/// | `flavor = "multi_thread"` | the one there is, and what it is without it |
+/// | `flavor = "multi_thread"` | worker threads: what it is without it |
+/// | `flavor = "current_thread"` | none: everything runs on this thread |
 /// | `crate = "path"` | where egret is found, if it isn't `::egret` |
-///
-/// `flavor = "current_thread"` is an error: egret has no such flavour yet.
 ///
 /// # The function
 ///
@@ -81,8 +80,8 @@ pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Makes an `async fn` a test that runs in a runtime of its own.
 ///
-/// The arguments are those of [`main`](macro@main), but for the number of workers if none is given: one, because a program's tests run side
-/// by side. With `flavor = "multi_thread"` it is one per processor.
+/// The arguments are those of [`main`](macro@main). Without any, everything runs on the test's thread (`current_thread`), as with tokio's
+/// attribute: a program's tests run side by side, and a test that blocks instead of awaiting blocks its tasks, too.
 ///
 /// The runtime ends with the test: tasks that it left behind are dropped.
 ///

@@ -45,6 +45,7 @@
 //! | `socket`, `transfer` | the loop under every read and write: try, wait, clear; and its futures |
 //! | [`io`] | the traits of `futures-io`, which the sockets implement |
 //! | `compat` | tokio's traits for them, with the feature `tokio-io` |
+//! | [`io::unix`] | [`AsyncFd`](io::unix::AsyncFd): any descriptor, awaited |
 //! | [`signal`] | signals of the operating system, awaited |
 //! | `ready` | [`Interest`] and [`Ready`] |
 //! | `addr`, `resolve` | [`ToSocketAddrs`], [`lookup_host`], and the threads that resolve names |
@@ -53,6 +54,7 @@
 //! that runtime has ended.
 
 mod addr;
+mod async_fd;
 #[cfg(feature = "tokio-io")]
 mod compat;
 mod direct;

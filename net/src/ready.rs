@@ -73,8 +73,25 @@ impl fmt::Debug for Interest {
 pub struct Ready(Events);
 
 impl Ready {
+    /// Nothing.
+    pub const EMPTY: Self = Self(Events::empty());
+    /// There is something to read.
+    pub const READABLE: Self = Self(Events::IN);
+    /// There is room to write.
+    pub const WRITABLE: Self = Self(Events::OUT);
+    /// The peer will send nothing more.
+    pub const READ_CLOSED: Self = Self(Events::RDHUP);
+    /// Nothing written can arrive any more, nor will anything come.
+    pub const WRITE_CLOSED: Self = Self(Events::HUP);
+    /// There is an error.
+    pub const ERROR: Self = Self(Events::ERR);
+
     pub(crate) fn new(events: Events) -> Self {
         Self(events)
+    }
+
+    pub(crate) fn events(self) -> Events {
+        self.0
     }
 
     /// A read would not block.
@@ -105,6 +122,14 @@ impl Ready {
     /// Nothing is known to be ready.
     pub fn is_empty(self) -> bool {
         !self.is_readable() && !self.is_writable()
+    }
+}
+
+impl BitOr for Ready {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 }
 

@@ -70,6 +70,11 @@ impl Socket {
         self.registration.ready(interest.events())
     }
 
+    /// What it is ready for, as far as is known.
+    pub(crate) fn readiness(&self) -> Readiness {
+        self.registration.readiness()
+    }
+
     /// Takes back `seen` after a call that would have blocked.
     pub(crate) fn clear(&self, seen: Readiness, direction: Direction) {
         self.registration.clear(seen, direction);
@@ -135,7 +140,7 @@ impl Socket {
     }
 
     /// Asks the kernel whether the socket is ready in a direction.
-    fn holds(&self, direction: Direction) -> io::Result<bool> {
+    pub(crate) fn holds(&self, direction: Direction) -> io::Result<bool> {
         let wanted = match direction {
             Direction::Read => libc::POLLIN | libc::POLLRDHUP,
             Direction::Write => libc::POLLOUT,

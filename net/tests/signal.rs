@@ -131,7 +131,9 @@ fn the_end_of_a_runtime_is_the_end_of_its_listeners_alone() {
 #[test]
 fn signals_that_cannot_be_heard_are_errors() {
     run(async {
-        for forbidden in [libc::SIGKILL, libc::SIGSTOP, libc::SIGSEGV, libc::SIGILL, libc::SIGFPE, 0, -1, 9_999] {
+        for forbidden in
+            [libc::SIGKILL, libc::SIGSTOP, libc::SIGSEGV, libc::SIGILL, libc::SIGFPE, 0, -1, 9_999]
+        {
             let error = signal(SignalKind::from_raw(forbidden)).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{forbidden}: {error}");
         }

@@ -19,6 +19,7 @@ const NAME_TIMEOUT: Duration = Duration::from_secs(30);
 /// Who said it, and what.
 type Message = (SocketAddr, String);
 
+/// The program. Public for the test that runs it.
 #[tokio::main]
 pub async fn main() -> io::Result<()> {
     let address = env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:7000".to_owned());
@@ -43,10 +44,10 @@ async fn client(stream: TcpStream, me: SocketAddr, room: broadcast::Sender<Messa
     let mut lines = BufReader::new(reader).lines();
     let Some(name) = timeout(NAME_TIMEOUT, lines.next_line()).await?? else { return Ok(()) };
     let mut heard = room.subscribe();
-    writer.write_all(format!("* welcome, {name}\n").as_bytes()).await?;
     // Sending fails when nobody is here to listen; we are.
     let say = |text: String| drop(room.send((me, text)));
     say(format!("* {name} is here\n"));
+    writer.write_all(format!("* welcome, {name}\n").as_bytes()).await?;
     let outcome = loop {
         tokio::select! {
             line = lines.next_line() => match line {

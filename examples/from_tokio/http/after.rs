@@ -23,6 +23,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a backend may take. A guess: somebody waits for the page.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// The program. Public for the test that runs it.
 #[egret::main]
 pub async fn main() -> Result<(), Error> {
     let address = env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());

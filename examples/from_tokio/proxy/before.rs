@@ -16,6 +16,7 @@ use tokio::time::timeout;
 /// How long the other address may take to answer. A guess, far below the kernel's two minutes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The program. Public for the test that runs it.
 #[tokio::main]
 pub async fn main() -> io::Result<()> {
     let address = env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:8000".to_owned());
@@ -34,13 +35,13 @@ pub async fn main() -> io::Result<()> {
                 let target = target.clone();
                 connections.spawn(async move {
                     match timeout(limit, relay(client, &target)).await {
-                        Ok(Ok((up, down))) => println!("proxy: {peer}: {up} bytes up, {down} down"),
-                        Ok(Err(error)) => println!("proxy: {peer}: {error}"),
-                        Err(elapsed) => println!("proxy: {peer}: {elapsed}"),
+                        Ok(Ok((up, down))) => format!("{peer}: {up} bytes up, {down} down"),
+                        Ok(Err(error)) => format!("{peer}: {error}"),
+                        Err(elapsed) => format!("{peer}: {elapsed}"),
                     }
                 });
             }
-            Some(ended) = connections.join_next() => ended?,
+            Some(ended) = connections.join_next() => println!("proxy: {}", ended?),
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
         }
@@ -49,11 +50,17 @@ pub async fn main() -> io::Result<()> {
     // Nobody can connect from here on.
     drop(listener);
     println!("proxy: {} connections are open", connections.len());
-    let drained = timeout(grace, async { while connections.join_next().await.is_some() {} }).await;
-    if drained.is_err() {
-        println!("proxy: {} connections are cut off", connections.len());
-        connections.shutdown().await;
+    let drain = async {
+        while let Some(ended) = connections.join_next().await {
+            println!("proxy: {}", ended?);
+        }
+        io::Result::Ok(())
+    };
+    if let Ok(drained) = timeout(grace, drain).await {
+        return drained;
     }
+    println!("proxy: {} connections are cut off", connections.len());
+    connections.shutdown().await;
     Ok(())
 }
 

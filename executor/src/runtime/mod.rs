@@ -83,6 +83,10 @@ pub struct Runtime {
     process: u32,
 }
 
+// Of its threads' panics only the payload is looked at, once.
+impl std::panic::UnwindSafe for Runtime {}
+impl std::panic::RefUnwindSafe for Runtime {}
+
 impl Runtime {
     /// A multi-thread runtime with a worker per processor and the best feed there is.
     ///

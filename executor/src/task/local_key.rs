@@ -131,6 +131,18 @@ impl<T: 'static> LocalKey<T> {
         self.with(T::clone)
     }
 
+    /// A clone of the value.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub fn try_get(&'static self) -> Result<T, AccessError>
+    where
+        T: Clone,
+    {
+        self.try_with(T::clone)
+    }
+
     /// Runs `f` with what is in `value` here, and here's in `value`; both go back at the end, however that comes about.
     fn swapped<R>(&'static self, value: &mut Option<T>, f: impl FnOnce() -> R) -> Result<R, AccessError> {
         struct Back<'a, T: 'static>(&'static LocalKey<T>, &'a mut Option<T>);
@@ -164,6 +176,28 @@ impl<T: 'static> LocalKey<T> {
 impl<T: 'static> fmt::Debug for LocalKey<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("LocalKey { .. }")
+    }
+}
+
+impl<T: 'static, F> TaskLocalFuture<T, F> {
+    /// Takes the value out. Without it the future can still be polled, but finds none.
+    ///
+    /// ```
+    /// # use std::pin::pin;
+    /// egret_executor::task_local! {
+    ///     static NUMBER: u32;
+    /// }
+    ///
+    /// # let runtime = egret_executor::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let mut scope = pin!(NUMBER.scope(7, async {}));
+    /// scope.as_mut().await;
+    /// assert_eq!(scope.as_mut().take_value(), Some(7));
+    /// # });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn take_value(self: Pin<&mut Self>) -> Option<T> {
+        self.project().value.take()
     }
 }
 

@@ -61,6 +61,12 @@ pub use crate::{
     scope::{Scope, ScopeBuilder, ScopeError, scope, try_scope},
 };
 #[cfg(not(egret_loom))]
+pub mod coop {
+    //! The poll budget, under tokio's path: how many operations one poll of a task may complete before it has to let others run.
+
+    pub use crate::coop::{Unconstrained, consume_budget, has_budget_remaining, unconstrained};
+}
+#[cfg(not(egret_loom))]
 pub(crate) use builder::Names;
 #[cfg(not(egret_loom))]
 pub(crate) use spawn::{Meta, MetaPointer, Task, blocking, spawn, spawn_abortable, spawn_here};

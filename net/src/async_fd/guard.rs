@@ -29,35 +29,41 @@ pub(super) fn directions(interest: Interest) -> impl Iterator<Item = Direction> 
 #[derive(Clone, Copy)]
 struct Seen {
     readiness: Readiness,
-    /// Nothing once all of it was taken back.
+    interest: Interest,
+    /// Of what was waited for. Nothing once all of it was taken back.
     left: Events,
 }
 
 impl Seen {
     fn new(readiness: Readiness, interest: Interest) -> Self {
-        Self { readiness, left: readiness.events & ends(interest) }
+        Self { readiness, interest, left: readiness.events & ends(interest) }
     }
 
     /// Takes back what of `events` is left. The end of a direction stays known to the runtime, whatever is taken back here.
     fn clear(&mut self, socket: &Socket, events: Events) {
         let gone = self.left & events;
-        let of = [
-            (Events::IN | Events::RDHUP, Direction::Read),
-            (Events::OUT | Events::HUP, Direction::Write),
-        ];
-        for (own, direction) in of {
-            // An error is of both directions and goes with either.
-            if gone.intersects(own | Events::ERR) {
-                let kept = match direction {
-                    Direction::Read => self.left.contains(Events::IN) && !gone.contains(Events::IN),
-                    Direction::Write => self.left.contains(Events::OUT) && !gone.contains(Events::OUT),
-                };
-                if !kept {
-                    socket.clear(self.readiness, direction);
-                }
+        for direction in directions(self.interest) {
+            let own = match direction {
+                Direction::Read => Events::IN,
+                Direction::Write => Events::OUT,
+            };
+            // An error goes with its direction, and alone only if there is nothing of the direction that shall stay.
+            let whole = gone.contains(own) || !self.left.contains(own);
+            if whole && gone.intersects(own | Events::ERR) {
+                socket.clear(self.readiness, direction);
             }
         }
         self.left -= gone;
+    }
+
+    /// Takes back what the outcome of a call refutes. True: it would have blocked.
+    fn refuted_by<T: AsRawFd, R>(&mut self, by: &AsyncFd<T>, result: &io::Result<R>) -> io::Result<bool> {
+        let blocked = matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        if blocked {
+            by.heed(self.readiness, self.interest, result)?;
+            self.left = Events::empty();
+        }
+        Ok(blocked)
     }
 }
 
@@ -120,7 +126,7 @@ impl<'a, T: AsRawFd> AsyncFdReadyGuard<'a, T> {
         Self { async_fd, seen: Seen::new(seen, interest) }
     }
 
-    /// Runs `call`. If it says `WouldBlock`, what was seen is taken back.
+    /// Runs `call`. If it says `WouldBlock`, what was seen is taken back; of two directions what the kernel denies.
     ///
     /// # Errors
     ///
@@ -129,12 +135,11 @@ impl<'a, T: AsRawFd> AsyncFdReadyGuard<'a, T> {
         &mut self,
         call: impl FnOnce(&'a AsyncFd<T>) -> io::Result<R>,
     ) -> Result<io::Result<R>, TryIoError> {
-        match call(self.async_fd) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.clear_ready();
-                Err(TryIoError(()))
-            }
-            result => Ok(result),
+        let result = call(self.async_fd);
+        match self.seen.refuted_by(self.async_fd, &result) {
+            Ok(true) => Err(TryIoError(())),
+            Ok(false) => Ok(result),
+            Err(error) => Ok(Err(error)),
         }
     }
 
@@ -154,7 +159,7 @@ impl<'a, T: AsRawFd> AsyncFdReadyMutGuard<'a, T> {
         Self { async_fd, seen: Seen::new(seen, interest) }
     }
 
-    /// Runs `call`. If it says `WouldBlock`, what was seen is taken back.
+    /// Runs `call`. If it says `WouldBlock`, what was seen is taken back; of two directions what the kernel denies.
     ///
     /// # Errors
     ///
@@ -163,12 +168,11 @@ impl<'a, T: AsRawFd> AsyncFdReadyMutGuard<'a, T> {
         &mut self,
         call: impl FnOnce(&mut AsyncFd<T>) -> io::Result<R>,
     ) -> Result<io::Result<R>, TryIoError> {
-        match call(self.async_fd) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.clear_ready();
-                Err(TryIoError(()))
-            }
-            result => Ok(result),
+        let result = call(self.async_fd);
+        match self.seen.refuted_by(self.async_fd, &result) {
+            Ok(true) => Err(TryIoError(())),
+            Ok(false) => Ok(result),
+            Err(error) => Ok(Err(error)),
         }
     }
 

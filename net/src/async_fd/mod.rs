@@ -32,9 +32,9 @@ use std::task::{Context, Poll, ready};
 use egret_executor::io::Direction;
 use egret_reactor::{Fd, Readiness};
 
+use crate::Interest;
 use crate::socket::Socket;
 use crate::sync::Arc;
-use crate::Interest;
 
 pub use error::{AsyncFdRegisterError, TryIoError};
 pub use guard::{AsyncFdReadyGuard, AsyncFdReadyMutGuard};

@@ -44,7 +44,8 @@ impl Bell {
         }
         let one = 1_u64;
         // SAFETY: write(2) reads the eight bytes of `one`. The descriptor is open as long as `self`.
-        let written = unsafe { libc::write(self.line.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
+        let written =
+            unsafe { libc::write(self.line.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
         // All that can go wrong is a counter that is full, and that one is readable.
         let _ = written;
     }

@@ -95,6 +95,10 @@ pub(crate) struct LaneInner {
     birthplace: Birthplace,
 }
 
+// No user code runs under a lock of a lane or a feed, so no panic of a user leaves anything half done in them.
+impl std::panic::UnwindSafe for LaneInner {}
+impl std::panic::RefUnwindSafe for LaneInner {}
+
 impl fmt::Debug for LaneInner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lane").field("feed", &self.feed).finish_non_exhaustive()

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     future::{Future, poll_fn},
-    panic::{Location, resume_unwind},
+    panic::{Location, RefUnwindSafe, UnwindSafe, resume_unwind},
     task::{Context, Poll, Wake, Waker},
 };
 
@@ -11,8 +11,10 @@ use super::{Builder, ready::Ready};
 use crate::{
     blocking, coop,
     runtime::Handle,
-    sync::Arc,
-    task::{AbortHandle, Id, JoinError, JoinHandle, quiet::quietly, spawn::spawn_abortable},
+    sync::{Arc, Mutex},
+    task::{
+        AbortHandle, Id, JoinError, JoinHandle, LocalSet, local_set, quiet::quietly, spawn::spawn_abortable,
+    },
 };
 
 /// Tasks with outputs of one type, awaited in the order in which they end.
@@ -55,12 +57,16 @@ enum Entry<T> {
         handle: JoinHandle<T>,
         waker: Waker,
     },
-    /// It had ended when it came in.
+    /// It had ended when it came in. The mutex makes the output, which may be only `Send`, shareable; nobody ever locks it.
     Ended {
         id: Id,
-        result: Result<T, JoinError>,
+        result: Mutex<Result<T, JoinError>>,
     },
 }
+
+// A panic leaves at worst a task that nobody waits for.
+impl<T> UnwindSafe for JoinSet<T> {}
+impl<T> RefUnwindSafe for JoinSet<T> {}
 
 /// What a task wakes when it ends.
 struct Bell {
@@ -187,7 +193,7 @@ impl<T> JoinSet<T> {
                 let Entry::Ended { id, result } = std::mem::replace(entry, Entry::Free { next: None }) else {
                     unreachable!("it was one a line above");
                 };
-                (id, result)
+                (id, result.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
             }
         };
         let _gone = std::mem::replace(entry, Entry::Free { next: self.free.replace(number) });
@@ -223,6 +229,51 @@ impl<T: 'static> JoinSet<T> {
         T: Send,
     {
         let (task, abort) = spawn_abortable(&handle.shared, future, Location::caller(), Id::next());
+        self.insert(task);
+        abort
+    }
+
+    /// Spawns a task on the current [`LocalSet`](crate::task::LocalSet), into this set. See [`spawn_local`](crate::task::spawn_local).
+    ///
+    /// # Panics
+    ///
+    /// Without a current `LocalSet`.
+    ///
+    /// ```
+    /// # let runtime = egret_executor::Builder::new_multi_thread().worker_threads(1).build()?;
+    /// use egret_executor::task::{JoinSet, LocalSet};
+    /// use std::rc::Rc;
+    ///
+    /// LocalSet::new().block_on(&runtime, async {
+    ///     let mut set = JoinSet::new();
+    ///     set.spawn_local(async { Rc::new(1) });
+    ///     assert_eq!(*set.join_next().await.unwrap().unwrap(), 1);
+    /// });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn spawn_local<F>(&mut self, future: F) -> AbortHandle
+    where
+        F: Future<Output = T> + 'static,
+    {
+        let task = local_set::spawn_local(future);
+        let abort = task.abort_handle();
+        self.insert(task);
+        abort
+    }
+
+    /// Spawns a task on that `LocalSet`, into this set. See [`LocalSet::spawn_local`].
+    ///
+    /// # Panics
+    ///
+    /// As [`LocalSet::spawn_local`].
+    #[track_caller]
+    pub fn spawn_local_on<F>(&mut self, future: F, local_set: &LocalSet) -> AbortHandle
+    where
+        F: Future<Output = T> + 'static,
+    {
+        let task = local_set.spawn_local(future);
+        let abort = task.abort_handle();
         self.insert(task);
         abort
     }
@@ -271,7 +322,7 @@ impl<T: 'static> JoinSet<T> {
             Poll::Ready(result) => {
                 // Nobody waits: that would borrow the set.
                 let _nobody = self.ready.push(number);
-                Entry::Ended { id: handle.id(), result }
+                Entry::Ended { id: handle.id(), result: Mutex::new(result) }
             }
         };
         match self.free {
