@@ -59,9 +59,9 @@
 //! | [`runtime`]: [`Builder`], [`Runtime`], [`Handle`] | making a runtime, entering it, ending it |
 //! | [`spawn`], [`JoinHandle`], [`JoinError`], [`task`] | tasks: their results, their panics, giving way; sets and scopes of tasks, tasks that stay on their thread |
 //! | [`net`] | TCP, UDP and Unix sockets |
-//! | [`io`] | the traits for reading and writing; any source of the reactor, awaited |
+//! | [`io`] | the traits for reading and writing; any descriptor ([`AsyncFd`](io::unix::AsyncFd)) or source of the reactor, awaited |
+//! | [`signal`] | signals of the operating system, awaited |
 //! | [`time`] | sleeping, timeouts, intervals |
-//! | [`signal`] | Ctrl-C and other signals |
 //! | [`sync`] | telling tasks to end |
 //! | `#[egret::main]`, `#[egret::test]` | a runtime for an `async fn` |
 //! | [`reactor`] | the engine underneath, usable alone |
@@ -112,8 +112,9 @@ pub mod sync {
     };
 }
 
-/// Waiting for signals of the operating system.
+/// Signals of the operating system: [`ctrl_c`](egret_net::signal::ctrl_c) and all others.
 pub use egret_net::signal;
+
 /// The readiness engine under the runtime, synchronous and usable alone.
 pub use egret_reactor as reactor;
 

@@ -85,7 +85,8 @@ fn megabytes_of_several_clients_come_back_whole() {
                 egret::spawn(async move {
                     // Each half in a task of its own: more is under way than the sockets hold.
                     let (mut reader, mut writer) = split(connect(address, known, "localhost").await.unwrap());
-                    let sent: Vec<u8> = (0..1_000_000).map(|i: u32| ((i * (client + 1)) >> 7) as u8).collect();
+                    let sent: Vec<u8> =
+                        (0..1_000_000).map(|i: u32| ((i * (client + 1)) >> 7) as u8).collect();
                     let expected = sent.clone();
                     let writing = egret::spawn(async move {
                         writer.write_all(&sent).await.unwrap();

@@ -14,13 +14,15 @@ use std::{
     },
     task::{Context, Poll, Wake, Waker},
     thread,
+    time::Duration,
 };
 
 use egret_executor::{
-    Handle, JoinHandle,
+    Builder, Handle, JoinHandle, spawn,
     task::{JoinError, LocalEnterGuard, LocalSet, consume_budget, spawn_local, yield_now},
+    time::sleep,
 };
-use support::{Gate, runtime};
+use support::{Gate, Watched, runtime};
 
 #[derive(Default)]
 struct Wakes(AtomicUsize);
@@ -115,6 +117,34 @@ fn budgets_are_the_tasks_own() {
         // 1000 units are more than seven budgets of 128.
         assert!(turns.get() >= 7);
     });
+}
+
+/// The thread that drives the set is the runtime's only one: both have their turns.
+#[test]
+fn a_set_on_a_current_thread_runtime() {
+    let runtime = Watched::new(Builder::new_current_thread());
+    let home = thread::current().id();
+    let set = LocalSet::new();
+    let polls = Rc::new(Cell::new(0));
+    let sum = set.block_on(&runtime, async {
+        let _busy = busy(&set, &polls);
+        let local = spawn_local(async move {
+            let not_send = Rc::new(1);
+            sleep(Duration::from_millis(1)).await;
+            let far = spawn(async { thread::current().id() });
+            assert_eq!(far.await.unwrap(), home);
+            *not_send
+        });
+        let gate = Gate::default();
+        let opener = thread::spawn({
+            let gate = gate.clone();
+            move || gate.open()
+        });
+        let woken = spawn_local(gate);
+        local.await.unwrap() + woken.await.map(|()| 1).unwrap() + opener.join().map(|()| 1).unwrap()
+    });
+    assert_eq!(sum, 3);
+    assert!(polls.get() > 0);
 }
 
 /// Each of two drivers has its own waker; one goes while the other sleeps.
@@ -213,6 +243,23 @@ fn a_future_that_panics_leaves_the_set_as_it_was() {
     assert!(panicked.is_err());
     assert!(catch_unwind(|| spawn_local(async {})).is_err(), "no set is current");
     assert_eq!(set.block_on(&runtime, async { spawn_local(async { 1 }).await }).unwrap(), 1);
+}
+
+/// It isn't polled again, and isn't dropped either.
+#[test]
+fn a_driver_that_panics_leaves_the_set_to_the_others() {
+    let runtime = runtime(1);
+    let _entered = runtime.enter();
+    let set = LocalSet::new();
+    let (wakes, waker) = Wakes::new();
+    let mut staying = pin!(set.run_until(pending::<()>()));
+    assert!(staying.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let mut broken = pin!(set.run_until(async { panic!("on purpose") }));
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        let _: Poll<()> = broken.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    }));
+    assert!(polled.is_err());
+    assert_eq!(wakes.count(), 1);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 pub use futures_io::{AsyncBufRead, AsyncRead, AsyncWrite};
 
+pub use crate::copy::{copy, copy_bidirectional, copy_bidirectional_with_sizes};
+
 /// What to wait for, and what one is told.
 pub use crate::ready::{Interest, Ready};
 

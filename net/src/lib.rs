@@ -43,7 +43,7 @@
 //! | [`unix`] | [`UnixStream`], [`UnixListener`], [`UnixDatagram`] |
 //! | `message` | the loop under every datagram, and what all sockets have that carry messages |
 //! | `socket`, `transfer` | the loop under every read and write: try, wait, clear; and its futures |
-//! | [`io`] | the traits of `futures-io`, which the sockets implement |
+//! | [`io`] | the traits of `futures-io`, which the sockets implement; [`io::copy`] |
 //! | `compat` | tokio's traits for them, with the feature `tokio-io` |
 //! | [`io::unix`] | [`AsyncFd`](io::unix::AsyncFd): any descriptor, awaited |
 //! | [`signal`] | signals of the operating system, awaited |
@@ -57,6 +57,7 @@ mod addr;
 mod async_fd;
 #[cfg(feature = "tokio-io")]
 mod compat;
+mod copy;
 mod direct;
 pub mod io;
 mod message;

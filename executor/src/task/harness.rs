@@ -26,6 +26,7 @@ use crate::{
         quiet::{Quiet, caught, quietly},
         spawn::MetaPointer,
         state::{Abort, Look, Publish},
+        trace::Trace,
     },
 };
 
@@ -37,20 +38,22 @@ pin_project! {
         meta: &'a Meta,
         #[pin]
         future: Option<F>,
+        trace: Trace,
     }
 
     impl<F> PinnedDrop for Harness<'_, F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             quietly(|| this.future.set(None));
+            this.trace.end();
             this.meta.withdraw();
         }
     }
 }
 
 impl<'a, F: Future> Harness<'a, F> {
-    pub(crate) fn new(meta: &'a Meta, future: F) -> Self {
-        Self { meta, future: Some(future) }
+    pub(crate) fn new(meta: &'a Meta, future: F, trace: Trace) -> Self {
+        Self { meta, future: Some(future), trace }
     }
 
     /// Drops the future and tells why there is no output.
@@ -73,7 +76,7 @@ impl<F: Future> Future for Harness<'_, F> {
         let mut this = self.as_mut().project();
         let id = this.meta.id;
         let polled = caught(|| match this.future.as_mut().as_pin_mut() {
-            Some(future) => future.poll(cx),
+            Some(future) => this.trace.poll(|| future.poll(cx)),
             None => unreachable!("async-task doesn't poll a future that has ended"),
         });
         let result = match polled {

@@ -24,6 +24,7 @@
 //! | `local_key` | values that go with a task |
 //! | [`join_set`] | many tasks, awaited as they end |
 //! | `local_set` | tasks that stay on their thread |
+//! | `trace` | tasks as spans of `tracing` |
 //! | `join`, `abort_handle`, `error` | [`JoinHandle`], [`AbortHandle`], [`JoinError`] |
 
 pub mod join_set;
@@ -51,6 +52,8 @@ mod local_key;
 pub(crate) mod quiet;
 #[cfg(not(egret_loom))]
 mod spawn;
+#[cfg(not(egret_loom))]
+mod trace;
 #[cfg(not(egret_loom))]
 mod yield_now;
 

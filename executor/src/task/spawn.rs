@@ -9,7 +9,12 @@ use crate::{
     queue::Pointer,
     shared::{Injected, Shared},
     sync::Arc,
-    task::{AbortHandle, Id, JoinHandle, harness::Harness, state::State},
+    task::{
+        AbortHandle, Id, JoinHandle,
+        harness::Harness,
+        state::State,
+        trace::{SpanId, Trace},
+    },
 };
 
 /// What a task knows about itself; lies in its one allocation.
@@ -20,6 +25,7 @@ pub(crate) struct Meta {
     pub(crate) id: Id,
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) state: State,
+    span: SpanId,
 }
 
 /// Points to a task's `Meta`. To be looked at only as long as something of the task (a handle, a waker) is at hand.
@@ -155,7 +161,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let (task, handle) = make(shared, future, spawned_at, id, State::default(), WithInfo(schedule));
+    let (task, handle) = make(shared, future, spawned_at, id, State::default(), "task", WithInfo(schedule));
     (handle, begin_with(shared, task))
 }
 
@@ -185,7 +191,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let (task, handle) = make(shared, future, spawned_at, id, State::watched(), WithInfo(schedule));
+    let (task, handle) = make(shared, future, spawned_at, id, State::watched(), "task", WithInfo(schedule));
     let abort = AbortHandle::of_task(task.metadata(), task.waker());
     begin_with(shared, task).finish();
     (handle, abort)
@@ -201,7 +207,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let made = make(shared, future, spawned_at, Id::next(), State::watched(), |task: Task| {
+    let made = make(shared, future, spawned_at, Id::next(), State::watched(), "blocking", |task: Task| {
         let shared = task.metadata().shared.clone();
         shared.blocking.push(task);
     });
@@ -231,7 +237,7 @@ where
 {
     // SAFETY: the caller keeps the Runnables on this thread. The output is taken or dropped by its handle, which is Send only if
     // the output is, or by the Runnable.
-    let made = unsafe { make_anywhere(shared, future, spawned_at, id, State::default(), schedule) };
+    let made = unsafe { make_anywhere(shared, future, spawned_at, id, State::default(), "local", schedule) };
     shared.count_spawned(None);
     if let Some(observer) = &shared.observer {
         observer.spawned(made.0.metadata());
@@ -247,6 +253,7 @@ fn make<F>(
     spawned_at: &'static Location<'static>,
     id: Id,
     state: State,
+    kind: &'static str,
     schedule: impl Schedule<Meta> + Send + Sync + 'static,
 ) -> (Task, JoinHandle<F::Output>)
 where
@@ -254,7 +261,7 @@ where
     F::Output: Send + 'static,
 {
     // SAFETY: F and its output are Send.
-    unsafe { make_anywhere(shared, future, spawned_at, id, state, schedule) }
+    unsafe { make_anywhere(shared, future, spawned_at, id, state, kind, schedule) }
 }
 
 /// # Safety
@@ -267,13 +274,15 @@ unsafe fn make_anywhere<F>(
     spawned_at: &'static Location<'static>,
     id: Id,
     state: State,
+    kind: &'static str,
     schedule: impl Schedule<Meta> + Send + Sync + 'static,
 ) -> (Task, JoinHandle<F::Output>)
 where
     F: Future + 'static,
     F::Output: 'static,
 {
-    let meta = Meta { shared: shared.clone(), id, spawned_at, state };
+    let trace = Trace::new(shared, kind, id, spawned_at, size_of::<F>());
+    let meta = Meta { shared: shared.clone(), id, spawned_at, state, span: trace.id() };
     // SAFETY: the four demands of spawn_unchecked. The future may be moved to another thread, or isn't: so says the caller; the
     // reference to Meta beside it may, because Meta is Sync (asserted above). What it borrows outlives its Runnable: F is 'static, and the
     // metadata lies in the allocation that the Runnable keeps; async-task drops the future before the metadata, and the
@@ -281,7 +290,7 @@ where
     let (task, handle) = unsafe {
         async_task::Builder::new()
             .metadata(meta)
-            .spawn_unchecked(move |meta| Harness::new(meta, future), schedule)
+            .spawn_unchecked(move |meta| Harness::new(meta, future, trace), schedule)
     };
     (task, JoinHandle::new(handle))
 }
@@ -309,6 +318,7 @@ fn queue(shared: &Arc<Shared>, task: Task) -> Begun {
 /// So nothing is touched through the task after the push: a worker has the runtime through its own core, everybody else
 /// takes a reference for the duration of the call.
 fn schedule(task: Task, info: ScheduleInfo) {
+    task.metadata().span.wakes();
     context::with_worker(|core| {
         let shared = &task.metadata().shared;
         match core {

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | [`SocketAddr`] | the standard library's: a path, an abstract name (`std::os::linux::net::SocketAddrExt`), or none |
 //! | [`UCred`] | who is at the other end |
+//! | [`pipe`] | pipes and FIFOs |
 //! | [`ReadHalf`], [`WriteHalf`], [`OwnedReadHalf`], [`OwnedWriteHalf`], [`ReuniteError`] | the directions of a [`UnixStream`] |
 
 mod addr;
 mod datagram;
 mod listener;
+pub mod pipe;
 mod split;
 mod stream;
 mod ucred;

@@ -16,6 +16,7 @@ use std::{
     collections::VecDeque,
     future::Future,
     marker::PhantomData,
+    mem,
     panic::Location,
     pin::Pin,
     rc::Rc,
@@ -80,6 +81,15 @@ struct Driven<'a>(&'a Cell<bool>, bool);
 impl Drop for Driven<'_> {
     fn drop(&mut self) {
         self.0.set(self.1);
+    }
+}
+
+/// A driver's poll that doesn't end asleep, be it by a panic, leaves the set awake, and perhaps with work: the other drivers are told.
+struct Open<'a>(&'a Inbox<Task>);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.pass_on();
     }
 }
 
@@ -175,6 +185,7 @@ impl Context {
         let _driven = Driven(&self.driven, self.driven.replace(true));
         self.move_in();
         self.inbox.open(&mut self.queue.borrow_mut());
+        let open = Open(&self.inbox);
         if let Poll::Ready(result) = first(cx) {
             return Poll::Ready(result);
         }
@@ -185,11 +196,10 @@ impl Context {
         if let Poll::Ready(result) = last() {
             return Poll::Ready(result);
         }
-        let more = !self.queue.borrow().is_empty();
-        if more {
-            self.inbox.pass_on();
-        }
-        if more || self.inbox.settle(driver, cx.waker().clone()) == Settle::Stirred {
+        let done = self.queue.borrow().is_empty();
+        if done && self.inbox.settle(driver, cx.waker().clone()) == Settle::Asleep {
+            mem::forget(open);
+        } else {
             cx.waker().wake_by_ref();
         }
         Poll::Pending

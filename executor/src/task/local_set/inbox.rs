@@ -127,7 +127,7 @@ impl<T> Inbox<T> {
         Settle::Asleep
     }
 
-    /// A driver goes on later, with work left: the others are told, it may never come back.
+    /// A driver has ended its poll and left the set awake: the others are told, it may never come back.
     pub fn pass_on(&self) {
         let others = mem::take(&mut lock(&self.state).drivers);
         wake(others);
