@@ -73,6 +73,8 @@
 //! | `macros` (on by default) | `#[egret::main]` and `#[egret::test]` |
 //! | `tokio-io` | tokio's `AsyncRead` and `AsyncWrite` on the sockets, directly on its `ReadBuf`; the traits of `futures-io` are always there |
 //! | `hyper` | `egret::rt`: executor, timer and sockets for hyper 1.x, http1 and http2, and for what is built on it |
+//! | `tracing` | tasks are spans, with tokio's names, which tokio-console reads |
+//! | `backtrace` | [`Builder::on_stuck_poll`] tells which functions a stuck task is in |
 //!
 //! What needs no runtime needs no feature: `tokio::sync`, `async-channel`, `futures-util` and `async-lock` work as they are.
 //!

@@ -352,22 +352,33 @@ fn a_guard_may_outlive_its_set() {
 }
 
 #[test]
-fn outside_of_a_set_or_of_any_runtime_it_says_so() {
-    let message = |panicked: thread::Result<JoinHandle<()>>| -> String {
-        let payload = panicked.expect_err("a panic");
-        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        text.or_else(|| payload.downcast_ref::<String>().cloned()).expect("a message")
-    };
-    assert!(message(catch_unwind(|| spawn_local(async {}))).contains("outside of a `task::LocalSet`"));
+fn outside_of_a_set_it_says_so() {
+    let panicked = catch_unwind(|| spawn_local(async {}));
+    let payload = panicked.expect_err("a panic");
+    assert_eq!(payload.downcast_ref(), Some(&"`spawn_local` called from outside of a `task::LocalSet`"));
+}
+
+/// As a server does that keeps a set beside its runtime, and spawns before it drives.
+#[test]
+fn outside_of_any_runtime_tasks_wait_for_one() {
     let set = LocalSet::new();
-    let spawned = catch_unwind(AssertUnwindSafe(|| set.spawn_local(async {})));
-    assert!(message(spawned).contains("no egret runtime"));
-    // Once it was driven, that is where its tasks belong.
-    let runtime = runtime(1);
-    set.block_on(&runtime, async {});
     assert!(Handle::try_current().is_err());
-    let task = set.spawn_local(async {});
-    set.block_on(&runtime, task).unwrap();
+    let sleeping = set.spawn_local(async {
+        sleep(Duration::from_millis(1)).await;
+        Rc::new(Handle::try_current().is_ok())
+    });
+    let [waiting, queued] = [(); 2].map(|()| set.spawn_local(pending::<()>()));
+    queued.abort();
+    let first = runtime(1);
+    assert!(*set.block_on(&first, sleeping).unwrap());
+    thread::scope(|scope| drop(scope.spawn(|| waiting.abort())));
+    for task in [waiting, queued] {
+        assert!(set.block_on(&first, task).unwrap_err().is_cancelled());
+    }
+    // Now it has a home.
+    let late = set.spawn_local(async {});
+    drop(first);
+    assert!(set.block_on(&runtime(1), late).unwrap_err().is_cancelled());
 }
 
 #[test]

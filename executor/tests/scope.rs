@@ -6,7 +6,7 @@ use std::{
     cell::Cell,
     convert::Infallible,
     future::{Future, pending},
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind},
     pin::pin,
     sync::{
         Arc,
@@ -22,7 +22,7 @@ use egret_executor::{
     Runtime,
     cancel::CancellationToken,
     spawn,
-    task::{Scope, ScopeError, scope, try_scope, yield_now},
+    task::{Scope, ScopeBuilder, ScopeError, scope, try_scope, yield_now},
     time::{sleep, timeout},
 };
 use support::{Drops, Gate, LONG, OnDrop, eventually, runtime};
@@ -631,4 +631,14 @@ fn the_end_of_the_runtime_ends_its_tasks() {
     drop(runtime);
     assert_eq!(drops.count(), 1);
     assert!(matches!(ended.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(()))));
+}
+
+/// Handles of a scope go where its errors may go.
+#[test]
+fn what_scopes_are_made_of_goes_everywhere() {
+    fn everywhere<T: Send + Sync + Unpin + UnwindSafe + RefUnwindSafe + 'static>() {}
+    everywhere::<Scope>();
+    everywhere::<Scope<Cell<u8>>>();
+    everywhere::<ScopeBuilder>();
+    everywhere::<ScopeError<String>>();
 }

@@ -71,6 +71,7 @@ mod transfer;
 mod udp;
 pub mod unix;
 
+pub use copy::splice::{splice, splice_bidirectional};
 pub use addr::{ToSocketAddrs, lookup_host};
 pub use ready::{Interest, Ready};
 pub use tcp::{

@@ -15,8 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::direct;
 use crate::socket::Socket;
-use crate::tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpStream, WriteHalf};
+use crate::tcp::{self, TcpStream};
 use crate::transfer::{Call, Transmit, TransmitVectored};
+use crate::unix::{self, UnixStream};
 
 /// `recv(2)` into memory that may never have been written.
 struct ReceiveUninit<'b>(&'b mut [MaybeUninit<u8>]);
@@ -34,10 +35,10 @@ impl Call for ReceiveUninit<'_> {
 }
 
 /// Reads into the room that is left in `buffer`; with none it is done at once, as tokio's own sockets are.
-fn poll_read(socket: &Socket, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+fn poll_read<S: Over>(stream: &S, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
     // SAFETY: all that happens to the slice is that recv(2) writes bytes into it. What was initialised stays so.
     let room = unsafe { buffer.unfilled_mut() };
-    let moved = ready!(socket.poll_transfer(cx, ReceiveUninit(room)))?;
+    let moved = ready!(stream.poll_receive(cx, ReceiveUninit(room)))?;
     // SAFETY: `moved` is what recv(2) said it wrote, from the beginning of the room on.
     unsafe { buffer.assume_init(moved) };
     buffer.advance(moved);
@@ -54,7 +55,7 @@ macro_rules! reads {
                 cx: &mut Context<'_>,
                 buffer: &mut ReadBuf<'_>,
             ) -> Poll<io::Result<()>> {
-                poll_read(self.over(), cx, buffer)
+                poll_read(&*self, cx, buffer)
             }
         }
     )*};
@@ -100,6 +101,11 @@ macro_rules! writes {
 /// What reads and writes over one socket.
 trait Over {
     fn over(&self) -> &Socket;
+
+    /// Receives; where a short outcome says nothing about the next, it is not taken for the end of what is there.
+    fn poll_receive(&self, cx: &mut Context<'_>, call: ReceiveUninit<'_>) -> Poll<io::Result<usize>> {
+        self.over().poll_transfer(cx, call)
+    }
 }
 
 impl Over for TcpStream {
@@ -108,17 +114,34 @@ impl Over for TcpStream {
     }
 }
 
+impl Over for UnixStream {
+    fn over(&self) -> &Socket {
+        self.socket()
+    }
+
+    fn poll_receive(&self, cx: &mut Context<'_>, call: ReceiveUninit<'_>) -> Poll<io::Result<usize>> {
+        self.over().poll_transfer(cx, unix::Marked(call))
+    }
+}
+
 /// The halves lead to their stream.
 macro_rules! halves {
-    ($($half:ty),*) => {$(
+    ($stream:ty: $($half:ty),*) => {$(
         impl Over for $half {
             fn over(&self) -> &Socket {
-                self.as_ref().socket()
+                AsRef::<$stream>::as_ref(self).over()
+            }
+
+            fn poll_receive(&self, cx: &mut Context<'_>, call: ReceiveUninit<'_>) -> Poll<io::Result<usize>> {
+                AsRef::<$stream>::as_ref(self).poll_receive(cx, call)
             }
         }
     )*};
 }
 
-halves!(OwnedReadHalf, OwnedWriteHalf, ReadHalf<'_>, WriteHalf<'_>);
-reads!(TcpStream, OwnedReadHalf, ReadHalf<'_>);
-writes!(TcpStream, OwnedWriteHalf, WriteHalf<'_>);
+halves!(TcpStream: tcp::OwnedReadHalf, tcp::OwnedWriteHalf, tcp::ReadHalf<'_>, tcp::WriteHalf<'_>);
+halves!(UnixStream: unix::OwnedReadHalf, unix::OwnedWriteHalf, unix::ReadHalf<'_>, unix::WriteHalf<'_>);
+reads!(TcpStream, tcp::OwnedReadHalf, tcp::ReadHalf<'_>);
+reads!(UnixStream, unix::OwnedReadHalf, unix::ReadHalf<'_>);
+writes!(TcpStream, tcp::OwnedWriteHalf, tcp::WriteHalf<'_>);
+writes!(UnixStream, unix::OwnedWriteHalf, unix::WriteHalf<'_>);

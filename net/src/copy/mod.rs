@@ -7,9 +7,12 @@
 //!   copy                one pump
 //!   copy_bidirectional  two, each with its own buffer; one that has ended closes its writer, and is over when that is closed
 //! ```
+//!
+//! `splice` is the same between two TCP connections, within the kernel.
 
 mod bidirectional;
 mod pump;
+pub(crate) mod splice;
 
 use std::future::poll_fn;
 use std::io;

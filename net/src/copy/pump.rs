@@ -7,6 +7,10 @@ use std::task::{Context, Poll, ready};
 
 use futures_io::{AsyncRead, AsyncWrite};
 
+/// So often in one poll a reader gives something, at the most. Sockets stop by themselves, with their task's budget; streams in memory would never. A guess, as
+/// that budget is.
+const ROUNDS: u32 = 128;
+
 /// What lies between a reader and a writer.
 #[derive(Debug)]
 pub(super) struct Pump {
@@ -43,7 +47,7 @@ impl Pump {
         R: AsyncRead + Unpin + ?Sized,
         W: AsyncWrite + Unpin + ?Sized,
     {
-        loop {
+        for _ in 0..ROUNDS {
             while !self.left.is_empty() {
                 let data = &self.buffer[self.left.clone()];
                 match ready!(Pin::new(&mut *writer).poll_write(cx, data))? {
@@ -76,6 +80,8 @@ impl Pump {
                 }
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn poll_flush<W>(&mut self, cx: &mut Context<'_>, writer: &mut W) -> Poll<io::Result<()>>

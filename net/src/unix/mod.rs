@@ -22,6 +22,8 @@ pub use datagram::UnixDatagram;
 #[doc(inline)]
 pub use listener::UnixListener;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
+#[cfg(feature = "tokio-io")]
+pub(crate) use stream::Marked;
 #[doc(inline)]
 pub use stream::UnixStream;
 pub use ucred::UCred;

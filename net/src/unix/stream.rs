@@ -24,7 +24,7 @@ use crate::tcp::traits::by_value;
 use crate::transfer::{All, Call, Divisible, Peek, Receive, ReceiveVectored, Transmit, TransmitVectored};
 
 /// A call whose short outcome says nothing about the next.
-struct Marked<C>(C);
+pub(crate) struct Marked<C>(pub(crate) C);
 
 impl<C: Call> Call for Marked<C> {
     const DIRECTION: Direction = C::DIRECTION;
@@ -125,6 +125,11 @@ impl UnixStream {
     pub fn pair() -> io::Result<(Self, Self)> {
         let (near, far) = std::os::unix::net::UnixStream::pair()?;
         Ok((Self::from_std(near)?, Self::from_std(far)?))
+    }
+
+    #[cfg(feature = "tokio-io")]
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
     }
 
     /// Takes `fd`, a connected nonblocking socket, into the current runtime.

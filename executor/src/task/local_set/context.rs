@@ -6,7 +6,7 @@
 //! | `members` | a waker of each task whose future exists | `spawn`; the drop of a future; `close` |
 //! | `driven` | a driver of this set is in its poll, somewhere up the stack | `drive` |
 //! | `closed` | the set is gone: what is spawned is dropped | `close` |
-//! | `home` | the runtime of tasks that are spawned where there is no current one | the set's beginning; `drive` |
+//! | `home` | the runtime of tasks that are spawned where there is no current one; none if the set was never in one, see `nowhere` | the set's beginning; `drive` |
 //! | `CURRENT` | the sets that are entered on this thread; the last is the current one | `enter`, and the drop of what it gives |
 //!
 //! No user code runs while a cell is borrowed.
@@ -15,11 +15,13 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     future::Future,
+    io,
     marker::PhantomData,
     mem,
     panic::Location,
     pin::Pin,
     rc::Rc,
+    sync::OnceLock,
     task::{self, Poll},
 };
 
@@ -32,7 +34,7 @@ use super::{
 use crate::{
     context::{poll_local, try_current, with_current as with_runtime},
     queue::Pointer,
-    runtime::Handle,
+    runtime::{Builder, FeedChoice, Handle, Runtime},
     sync::Arc,
     task::{Id, JoinHandle, Task, spawn::make_local},
 };
@@ -148,12 +150,7 @@ impl Context {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let Some(home) = try_current().or_else(|| self.home.borrow().clone()) else {
-            panic!(
-                "no egret runtime here, and none yet that the `LocalSet` was in: make it, or spawn, inside `block_on` or \
-                 under `Handle::enter`"
-            )
-        };
+        let home = try_current().or_else(|| self.home.borrow().clone()).unwrap_or_else(nowhere);
         let place = self.members.borrow_mut().reserve();
         let future = Member { future, entry: Entry { context: self.clone(), place } };
         let inbox = self.inbox.clone();
@@ -257,6 +254,20 @@ fn poll(task: Task) {
     poll_local(pointer.as_ptr(), || {
         task.run();
     });
+}
+
+/// The home of tasks that are spawned outside of any runtime, in a set that was never in one: a runtime of this process that runs nothing, and never ends. It
+/// has the books that a task is entered in, no thread, and the feed that costs least.
+#[cold]
+#[track_caller]
+fn nowhere() -> Handle {
+    static NOWHERE: OnceLock<io::Result<Runtime>> = OnceLock::new();
+    match NOWHERE.get_or_init(|| Builder::new_current_thread().feed(FeedChoice::Poll).build()) {
+        Ok(runtime) => runtime.handle().clone(),
+        Err(error) => {
+            panic!("no egret runtime here, nor room for the books of a task outside of one: {error}")
+        }
+    }
 }
 
 /// Puts a task that was woken, on whatever thread, into one of its set's queues.

@@ -31,7 +31,7 @@ use crate::{runtime::Runtime, task::JoinHandle};
 /// **Dropping the set drops its tasks**, on its thread, and their handles give a cancelled [`JoinError`](crate::JoinError). If another thread
 /// is waking one of them in that moment, the drop waits for it: the few instructions, and as long as the system keeps that thread from its processor.
 ///
-/// A task belongs to the runtime that was current where it was spawned, else to the one in which the set was made or driven.
+/// A task belongs to the runtime that was current where it was spawned, else to the one in which the set was made or driven, if there is one.
 /// Once that has ended, the task is dropped at its next turn, as others are.
 ///
 /// ```
@@ -93,15 +93,18 @@ impl LocalSet {
 
     /// Spawns a task on this set. It begins to run when the set is driven.
     ///
+    /// It may be called outside of any runtime. If the set was never in one, neither made nor driven there, then the end of a runtime doesn't end the task,
+    /// and the first such task of a process costs it a few descriptors.
+    ///
     /// # Panics
     ///
-    /// Outside of a runtime, if the set was never in one: not when it was made, nor driven since. (tokio's doesn't.)
+    /// If these descriptors can't be had.
     ///
     /// ```
     /// # let runtime = egret_executor::Builder::new_multi_thread().worker_threads(1).build()?;
     /// use std::rc::Rc;
     ///
-    /// let set = runtime.block_on(async { egret_executor::task::LocalSet::new() });
+    /// let set = egret_executor::task::LocalSet::new();
     /// let task = set.spawn_local(async { Rc::new(7) });
     /// assert_eq!(*set.block_on(&runtime, task).unwrap(), 7);
     /// # Ok::<(), std::io::Error>(())
