@@ -129,6 +129,6 @@ pub mod net {
     pub use egret_net::{
         Incoming, Interest, OwnedReadHalf, OwnedWriteHalf, ReadHalf, Ready, ReuniteError, TcpListener,
         TcpSocket, TcpStream, ToSocketAddrs, UdpSocket, UnixDatagram, UnixListener, UnixStream, WriteHalf,
-        lookup_host, unix,
+        lookup_host, splice, splice_bidirectional, unix,
     };
 }

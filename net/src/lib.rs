@@ -43,7 +43,7 @@
 //! | [`unix`] | [`UnixStream`], [`UnixListener`], [`UnixDatagram`] |
 //! | `message` | the loop under every datagram, and what all sockets have that carry messages |
 //! | `socket`, `transfer` | the loop under every read and write: try, wait, clear; and its futures |
-//! | [`io`] | the traits of `futures-io`, which the sockets implement; [`io::copy`] |
+//! | [`io`] | the traits of `futures-io`, which the sockets implement; [`io::copy`], and [`splice`] from connection to connection |
 //! | `compat` | tokio's traits for them, with the feature `tokio-io` |
 //! | [`io::unix`] | [`AsyncFd`](io::unix::AsyncFd): any descriptor, awaited |
 //! | [`signal`] | signals of the operating system, awaited |
@@ -71,8 +71,8 @@ mod transfer;
 mod udp;
 pub mod unix;
 
-pub use copy::splice::{splice, splice_bidirectional};
 pub use addr::{ToSocketAddrs, lookup_host};
+pub use copy::splice::{splice, splice_bidirectional};
 pub use ready::{Interest, Ready};
 pub use tcp::{
     Incoming, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpSocket, TcpStream,

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use egret_executor::spawn;
 use egret_executor::time::timeout;
-use egret_net::TcpStream;
 use egret_net::io::{AsyncRead, AsyncWrite, copy, copy_bidirectional, copy_bidirectional_with_sizes};
+use egret_net::{TcpStream, splice, splice_bidirectional};
 use futures_lite::io::{BufWriter, Cursor, repeat, sink};
 use support::{PATIENCE, Random, pair, run, run_for};
 
@@ -45,6 +45,27 @@ fn everything_is_copied_and_the_writer_stays_open() {
     });
 }
 
+#[test]
+fn one_direction_can_be_spliced_and_given_up() {
+    run(async {
+        let (client, server) = pair().await;
+        let (near, far) = pair().await;
+        {
+            let mut splicing = std::pin::pin!(splice(&server, &near));
+            let waker = std::task::Waker::noop();
+            assert!(splicing.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
+        }
+        // Nothing was under way, so nothing is lost.
+        let data = Random::new(4).bytes(2_000_000);
+        let sent = data.clone();
+        let writing = spawn(async move { client.write_all(&sent).await });
+        let reading = spawn(async move { read_all(&far).await });
+        assert_eq!(splice(&server, &near).await.unwrap(), 2_000_000);
+        assert!(reading.await.unwrap() == data, "and then the end");
+        writing.await.unwrap().unwrap();
+    });
+}
+
 /// How a relay moves what it moves.
 #[derive(Clone, Copy)]
 enum Sizes {
@@ -55,9 +76,7 @@ enum Sizes {
 }
 
 /// A relay between a client and a server: the two ends of it, and what it comes to.
-async fn relay(
-    sizes: Option<(usize, usize)>,
-) -> (TcpStream, TcpStream, egret_executor::JoinHandle<io::Result<(u64, u64)>>) {
+async fn relay(sizes: Sizes) -> (TcpStream, TcpStream, egret_executor::JoinHandle<io::Result<(u64, u64)>>) {
     let (client, mut a) = pair().await;
     let (server, mut b) = pair().await;
     let relaying = spawn(async move {
@@ -82,7 +101,8 @@ fn both_directions_move_at_once_whatever_the_buffers() {
                     let mut echo = vec![0; LENGTH];
                     let both = futures_lite::future::zip(end.write_all(&data), end.read_exact(&mut echo));
                     let (written, read) = both.await;
-                    (written.unwrap(), read.unwrap());
+                    written.unwrap();
+                    read.unwrap();
                     assert!(echo == data, "both send the same");
                     end.shutdown(Shutdown::Write).unwrap();
                     assert_eq!(end.read(&mut [0; 8]).await.unwrap(), 0);
@@ -98,21 +118,23 @@ fn both_directions_move_at_once_whatever_the_buffers() {
 
 #[test]
 fn half_a_close_is_passed_on_and_no_more_than_half() {
-    run(async {
-        let (client, server, relaying) = relay(None).await;
-        client.write_all(b"question").await.unwrap();
-        client.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(read_all(&server).await, b"question");
-        for _ in 0..3 {
-            server.write_all(b"answer").await.unwrap();
-            let mut answer = [0; 6];
-            client.read_exact(&mut answer).await.unwrap();
-            assert_eq!(&answer, b"answer");
-        }
-        drop(server);
-        assert_eq!(client.read(&mut [0; 8]).await.unwrap(), 0);
-        assert_eq!(relaying.await.unwrap().unwrap(), (8, 18));
-    });
+    for sizes in [Sizes::Usual, Sizes::Kernels] {
+        run(async move {
+            let (client, server, relaying) = relay(sizes).await;
+            client.write_all(b"question").await.unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(read_all(&server).await, b"question");
+            for _ in 0..3 {
+                server.write_all(b"answer").await.unwrap();
+                let mut answer = [0; 6];
+                client.read_exact(&mut answer).await.unwrap();
+                assert_eq!(&answer, b"answer");
+            }
+            drop(server);
+            assert_eq!(client.read(&mut [0; 8]).await.unwrap(), 0);
+            assert_eq!(relaying.await.unwrap().unwrap(), (8, 18));
+        });
+    }
 }
 
 /// What lies in the writer's own buffer may be the question that the reader's next bytes are the answer to.
@@ -179,25 +201,28 @@ fn the_first_error_is_the_answer() {
 
 #[test]
 fn a_reset_ends_a_relay() {
-    run(async {
-        let (client, server, relaying) = relay(None).await;
-        server.write_all(b"x").await.unwrap();
-        client.read_exact(&mut [0; 1]).await.unwrap();
-        client.set_zero_linger().unwrap();
-        drop(client);
-        let error = relaying.await.unwrap().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-        assert_eq!(server.read(&mut [0; 8]).await.unwrap(), 0, "the relay's streams are gone");
-    });
+    for sizes in [Sizes::Usual, Sizes::Kernels] {
+        run(async move {
+            let (client, server, relaying) = relay(sizes).await;
+            server.write_all(b"x").await.unwrap();
+            client.read_exact(&mut [0; 1]).await.unwrap();
+            client.set_zero_linger().unwrap();
+            drop(client);
+            let error = relaying.await.unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+            assert_eq!(server.read(&mut [0; 8]).await.unwrap(), 0, "the relay's streams are gone");
+        });
+    }
 }
 
 #[test]
 fn many_relays_at_once() {
     run_for(3 * PATIENCE, async {
         let tasks: Vec<_> = (0..40)
-            .map(|_| {
-                spawn(async {
-                    let (client, server, relaying) = relay(None).await;
+            .map(|number| {
+                spawn(async move {
+                    let sizes = if number % 2 == 0 { Sizes::Usual } else { Sizes::Kernels };
+                    let (client, server, relaying) = relay(sizes).await;
                     let data = vec![5; 50_000];
                     let echo = spawn(async move {
                         let all = read_all(&server).await;

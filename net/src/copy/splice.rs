@@ -140,7 +140,14 @@ fn call(from: &impl AsFd, to: &impl AsFd, most: usize) -> io::Result<usize> {
     let (from, to) = (from.as_fd().as_raw_fd(), to.as_fd().as_raw_fd());
     // SAFETY: with null pointers for the offsets no memory is touched. Both descriptors are borrowed, so they are open.
     let moved = unsafe {
-        libc::splice(from, ptr::null_mut(), to, ptr::null_mut(), most, libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE)
+        libc::splice(
+            from,
+            ptr::null_mut(),
+            to,
+            ptr::null_mut(),
+            most,
+            libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE,
+        )
     };
     usize::try_from(moved).map_err(|_negative| io::Error::last_os_error())
 }
