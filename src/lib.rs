@@ -132,3 +132,8 @@ pub mod net {
         lookup_host, splice, splice_bidirectional, unix,
     };
 }
+
+/// The guide's code, compiled and run.
+#[cfg(all(doctest, feature = "macros", feature = "tokio-io"))]
+#[doc = include_str!("../docs/guide.md")]
+struct Guide;

@@ -24,25 +24,25 @@ async fn each_client_gets_its_own_back() {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     egret::spawn(example::serve(socket));
-    let clients: Vec<_> = (0..8u8)
-        .map(|client| {
-            egret::spawn(async move {
-                let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-                socket.connect(address).await.unwrap();
-                let mut buffer = vec![0; 65_507];
-                // One at a time: what is not in a queue can't be dropped from it. Empty ones and the longest, too.
-                for length in [0, 1, 100, 1_000, 10_000, 65_507].repeat(5) {
-                    let sent = vec![client; length];
-                    socket.send(&sent).await.unwrap();
-                    let found = timeout(PATIENCE, socket.recv(&mut buffer)).await.expect("it ends").unwrap();
-                    assert!(buffer[..found] == sent, "{length}");
-                }
-            })
-        })
-        .collect();
+    let client = move |byte: u8, lengths: Vec<usize>| async move {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket.connect(address).await.unwrap();
+        let mut buffer = vec![0; 65_507];
+        for length in lengths {
+            let sent = vec![byte; length];
+            socket.send(&sent).await.unwrap();
+            let found = timeout(PATIENCE, socket.recv(&mut buffer)).await.expect("it ends").unwrap();
+            assert!(buffer[..found] == sent, "{length}");
+        }
+    };
+    // One at a time each, and small: what does not fit into the queue of the server's socket is dropped.
+    let clients: Vec<_> =
+        (0..8).map(|byte| egret::spawn(client(byte, [0, 1, 100, 1_000].repeat(10)))).collect();
     for client in clients {
         client.await.unwrap();
     }
+    // The longest takes the whole queue.
+    client(8, vec![65_507, 10_000, 65_507]).await;
 }
 
 #[test]

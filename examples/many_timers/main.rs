@@ -25,7 +25,9 @@ fn main() -> ExitCode {
 pub fn run(arguments: &[String]) -> ExitCode {
     let number = |place: usize, default| arguments.get(place).map_or(Ok(default), |text| text.parse::<u32>());
     let (Ok(count @ 1..), Ok(window @ 1..)) = (number(0, 1_000_000), number(1, 5_000)) else {
-        eprintln!("Usage: many_timers [COUNT [MILLISECONDS]]\n  both at least 1; if not given, 1000000 and 5000");
+        eprintln!(
+            "Usage: many_timers [COUNT [MILLISECONDS]]\n  both at least 1; if not given, 1000000 and 5000"
+        );
         return ExitCode::from(2);
     };
     match measure(count, Duration::from_millis(window.into())) {

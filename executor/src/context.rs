@@ -52,6 +52,13 @@ pub(crate) enum Place {
     BlockOn,
     /// It is a worker.
     Worker,
+    /// It is a worker whose task blocks in place: another thread does its work.
+    Blocking,
+}
+
+/// Whether this is a worker's thread, whatever its task does.
+pub(crate) fn is_worker_thread() -> bool {
+    matches!(place(), Place::Worker | Place::Blocking)
 }
 
 /// The runtime this thread stands in.
@@ -130,6 +137,11 @@ pub(crate) unsafe fn set_worker(core: *const Core) {
     THREAD.with(|thread| thread.worker.set(core));
 }
 
+/// This thread is a worker's and serves no queue, until somebody calls [`set_worker`] again. The core that it has served.
+pub(crate) fn take_worker() -> Option<ptr::NonNull<Core>> {
+    ptr::NonNull::new(THREAD.with(|thread| thread.worker.replace(ptr::null())).cast_mut())
+}
+
 /// This thread serves no queue any more.
 pub(crate) fn clear_worker() {
     THREAD.with(|thread| thread.worker.set(ptr::null()));
@@ -170,9 +182,9 @@ pub(crate) fn is_own_waker(waker: &std::task::Waker) -> bool {
     !polled.is_null() && waker.data() == polled
 }
 
-/// Runs a worker's poll of the task with that waker, on a fresh budget. `poll` doesn't unwind.
+/// Runs a worker's poll of the task with that waker, on a fresh budget. `poll` doesn't unwind. Whether the worker's core was lent meanwhile.
 #[inline]
-pub(crate) fn poll_task(waker_data: *const (), poll: impl FnOnce()) {
+pub(crate) fn poll_task(waker_data: *const (), poll: impl FnOnce()) -> bool {
     THREAD.with(|thread| {
         thread.polled.set(waker_data);
         thread.budget.set(coop::BUDGET);
@@ -180,7 +192,24 @@ pub(crate) fn poll_task(waker_data: *const (), poll: impl FnOnce()) {
         // What runs on this thread until the next poll (wakers, drops at the end of the runtime) has no limit.
         thread.budget.set(coop::UNLIMITED);
         thread.polled.set(ptr::null());
-    });
+        thread.worker.get().is_null()
+    })
+}
+
+/// Runs `f`, which may block and may enter a runtime, inside of a poll: without a budget, and as if nothing were polled.
+pub(crate) fn in_place<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(*const (), u8);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            THREAD.with(|thread| {
+                thread.polled.set(self.0);
+                thread.budget.set(self.1);
+            });
+        }
+    }
+    let _restore = THREAD
+        .with(|thread| Restore(thread.polled.replace(ptr::null()), thread.budget.replace(coop::UNLIMITED)));
+    f()
 }
 
 /// Runs the poll of a local set's task with that waker, inside of the poll of whatever drives the set, on a budget of its own.

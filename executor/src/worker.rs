@@ -12,8 +12,9 @@
 //! tasks whose memory is warm here.
 //!
 //! Where wakes on its thread queue their tasks, and how these share turns with the injector, is in `turns`; how it sleeps, and what it
-//! does for a worker that a task keeps from all this, in `park`.
+//! does for a worker that a task keeps from all this, in `park`. How a task that is going to block gives its worker's work away: `loan`.
 
+mod loan;
 mod park;
 mod turns;
 
@@ -25,6 +26,7 @@ use std::{
 
 use egret_reactor::Event;
 
+pub use self::loan::block_in_place;
 pub(crate) use self::turns::Core;
 
 use self::park::Late;
@@ -218,18 +220,21 @@ impl<'a> Worker<'a> {
         let signs = &self.seat.signs;
         signs.running.begin(task.metadata());
         // A task's wakers carry the same pointer. It doesn't unwind: the harness catches what its future throws.
-        match &self.shared.observer {
-            None => context::poll_task(pointer.as_ptr(), || {
+        let poll = |task: Task| {
+            context::poll_task(pointer.as_ptr(), || {
                 task.run();
-            }),
+            })
+        };
+        let lent = match &self.shared.observer {
+            None => poll(task),
             Some(observer) => {
                 let meta = TaskMeta::copied(task.metadata(), self.shared);
-                observer.poll(self.core.index, &meta, || {
-                    context::poll_task(pointer.as_ptr(), || {
-                        task.run();
-                    });
-                });
+                observer.poll(self.core.index, &meta, || poll(task))
             }
+        };
+        if lent {
+            loan::reclaim(self.core);
+            self.up_since = Instant::now();
         }
         signs.running.end();
     }

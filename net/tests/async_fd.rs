@@ -277,6 +277,27 @@ fn one_descriptor_may_be_watched_twice_and_its_number_used_again() {
     });
 }
 
+/// An engine that is told of a number that is not open any more can't let go of what it was.
+#[test]
+fn a_descriptor_that_is_closed_early_leaves_nothing_behind() {
+    run(async {
+        let (reader, mut writer) = pipe();
+        let mut watched = Vec::new();
+        for _ in 0..100 {
+            let early = reader.try_clone().unwrap();
+            watched.push(AsyncFd::new(early.as_raw_fd()).unwrap());
+            drop(early);
+        }
+        drop(reader);
+        writer.write_all(b"x").unwrap();
+        for one in &watched {
+            drop(readable(one).await);
+        }
+        drop(watched);
+        assert_eq!(writer.write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
+    });
+}
+
 #[test]
 fn the_end_of_the_runtime_is_an_error_for_who_waits() {
     let (ends, lives) = (runtime(), runtime());

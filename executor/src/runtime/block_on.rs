@@ -55,7 +55,7 @@ impl Wake for Signal {
 #[track_caller]
 pub(crate) fn block_on<F: Future>(handle: &Handle, future: F) -> F::Output {
     assert!(
-        context::place() == Place::Outside,
+        matches!(context::place(), Place::Outside | Place::Blocking),
         "Cannot start a runtime from within a runtime: this thread is already driving tasks, and block_on would block it"
     );
     let _place = context::set_place(Place::BlockOn);

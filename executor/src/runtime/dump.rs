@@ -2,7 +2,7 @@
 //!
 //! Nothing is noted down while tasks run, but the one that each worker polls. A dump puts together what lies there anyway: the registry has a waker of each task that has waited; sockets and timers have
 //! the wakers of those who wait for them; a task's wakers all carry the same pointer. So what holds a waker with a task's pointer is what that task
-//! waits for. A future that brings wakers of its own (`FuturesUnordered`, a `LocalSet`) hides what it waits for; so do channels, locks and
+//! waits for. A future that brings wakers of its own (`FuturesUnordered`) hides what it waits for; so do channels, locks and
 //! handles of tasks, of which the runtime doesn't know who waits.
 
 use std::{

@@ -288,7 +288,7 @@ impl Runtime {
 
 /// Whether this thread may wait for the end of that runtime: not a worker's, for two could wait for each other, nor the one that its tasks run on.
 fn may_wait(shared: &Shared) -> bool {
-    context::place() != Place::Worker && context::worker_index(shared).is_none()
+    !context::is_worker_thread() && context::worker_index(shared).is_none()
 }
 
 impl Drop for Runtime {
@@ -299,7 +299,7 @@ impl Drop for Runtime {
             return;
         }
         self.handle.shared.shutdown();
-        if context::place() == Place::Worker {
+        if context::is_worker_thread() {
             return;
         }
         for thread in self.threads.drain(..) {
@@ -511,5 +511,5 @@ const NO_RUNTIME: &str = "no egret runtime here: this must be called from a task
 #[cold]
 #[track_caller]
 fn no_runtime() -> ! {
-    panic!("{NO_RUNTIME}")
+    std::panic::panic_any(NO_RUNTIME)
 }

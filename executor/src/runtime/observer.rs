@@ -174,21 +174,19 @@ impl Observer {
 
     /// Runs a worker's poll of a task, which may be gone after it.
     #[cold]
-    pub(crate) fn poll(&self, worker: usize, task: &TaskMeta<'_>, poll: impl FnOnce()) {
+    pub(crate) fn poll<R>(&self, worker: usize, task: &TaskMeta<'_>, poll: impl FnOnce() -> R) -> R {
         if let Some(hook) = &self.wishes.before_poll {
             hook.call(task);
         }
-        match self.poll_times.get(worker) {
-            Some(times) => {
-                let began = Instant::now();
-                poll();
-                times.add(began.elapsed());
-            }
-            None => poll(),
+        let began = self.poll_times.get(worker).map(|times| (times, Instant::now()));
+        let polled = poll();
+        if let Some((times, began)) = began {
+            times.add(began.elapsed());
         }
         if let Some(hook) = &self.wishes.after_poll {
             hook.call(task);
         }
+        polled
     }
 
     pub(crate) fn poll_times(&self, worker: usize) -> Option<PollTimes> {

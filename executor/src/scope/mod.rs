@@ -49,7 +49,8 @@ pub use {builder::ScopeBuilder, error::ScopeError, handle::Scope};
 /// - If the body panics, the rest is cancelled in the same way, and then the panic goes on to the caller; unless something else had ended the scope before: a
 ///   body may just have unwrapped the error that its task's handle gave.
 /// - When it is dropped before that, each task has been aborted by the time the
-///   drop returns: none begins another poll. One that another thread is polling goes on to its next await; after that, soon, its future is dropped there.
+///   drop returns: none begins another poll (but one that another thread is just spawning may begin its first). One that another thread is polling goes on
+///   to its next await; after that, soon, its future is dropped there.
 ///   A drop can't wait for that, but a scope around this one does.
 /// - When it is leaked (`std::mem::forget`), the tasks go on. So they can't borrow from the body's surroundings as those of [`std::thread::scope`] may:
 ///   they are `Send + 'static`. The body itself may borrow, and needn't be `Send`.

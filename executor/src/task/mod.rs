@@ -62,6 +62,7 @@ pub use crate::{
     blocking::spawn_blocking,
     coop::{Unconstrained, consume_budget, unconstrained},
     scope::{Scope, ScopeBuilder, ScopeError, scope, try_scope},
+    worker::block_in_place,
 };
 #[cfg(not(egret_loom))]
 pub mod coop {

@@ -182,3 +182,20 @@ impl fmt::Debug for Signal {
         f.debug_struct("Signal").field("kind", &self.kind).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_that_is_dropped_leaves_nothing_in_the_registry() {
+        let runtime = egret_executor::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let listener =
+            runtime.block_on(async { signal(SignalKind::from_raw(libc::SIGRTMIN() + 10)) }).unwrap();
+        let bell = Arc::downgrade(&listener.bell);
+        drop(listener);
+        // The engine may have been asking it.
+        drop(runtime);
+        assert!(bell.upgrade().is_none(), "its action has gone");
+    }
+}

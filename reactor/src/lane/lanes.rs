@@ -205,6 +205,31 @@ impl Lane {
         LaneGuard { lane: self, previous, _not_send: PhantomData }
     }
 
+    /// The owner's thread stops being the owner, until it calls [`resume`](Self::resume): another thread may [`enter`](Self::enter) meanwhile.
+    ///
+    /// # Panics
+    /// If this thread doesn't own the lane.
+    pub fn suspend(&self) {
+        let inner = &self.listed.inner;
+        assert!(seat::owns(inner), "only its owner can suspend a lane");
+        seat::leave(None);
+        inner.attended.store(false, Ordering::Release);
+        // What this thread put off has nobody else to carry it out.
+        inner.submit_or_leave();
+    }
+
+    /// Ends a [`suspend`](Self::suspend), on the same thread.
+    ///
+    /// # Panics
+    /// If another thread owns the lane.
+    pub fn resume(&self) {
+        let Listed { inner, lanes } = &*self.listed;
+        inner.submit_or_leave();
+        assert!(!inner.attended.swap(true, Ordering::AcqRel), "a lane has one owner at a time");
+        // What it owned before is with the guard of `enter`.
+        let _nothing = seat::enter(lanes.clone(), inner.clone());
+    }
+
     /// The owner's wait returns early: at once if it waits, else its next one does.
     pub fn interrupt(&self) {
         self.listed.inner.interrupted.store(true, Ordering::SeqCst);
