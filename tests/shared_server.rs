@@ -23,8 +23,16 @@ impl Client {
     }
 
     fn ask(&mut self, path: &str) -> (u16, String) {
+        self.send(path);
+        self.answer()
+    }
+
+    fn send(&mut self, path: &str) {
         let request = format!("GET {path} HTTP/1.1\r\nhost: egret.test\r\n\r\n");
         self.0.get_mut().write_all(request.as_bytes()).unwrap();
+    }
+
+    fn answer(&mut self) -> (u16, String) {
         let (mut status, mut length, mut line) = (0, 0, String::new());
         loop {
             line.clear();
@@ -44,55 +52,72 @@ impl Client {
     }
 }
 
-/// Connections to `address`, one for each of `count` processes at least.
-fn one_each(address: &str, count: usize) -> Vec<Client> {
+/// Connections to `address`, one for each of `count` processes, with what each calls itself.
+fn one_each(address: &str, count: usize) -> Vec<(Client, String)> {
     let (mut clients, mut known) = (Vec::new(), BTreeSet::new());
     while known.len() < count {
         let mut client = Client::connect(address);
         let (status, process) = client.ask("/");
         assert_eq!(status, 200);
-        if known.insert(process) {
-            clients.push(client);
+        if known.insert(process.clone()) {
+            clients.push((client, process));
         }
     }
     clients
 }
 
 #[test]
-fn processes_share_a_port_and_give_notice_before_they_leave() {
+fn processes_share_a_port_and_leave_one_after_the_other() {
     let _watchdog = Watchdog::start();
     let first = Program::start("shared_server", &["127.0.0.1:0"]);
     let address = first.greeting.clone();
-    let second = Program::start("shared_server", &[&address]);
-    let third = Program::start("shared_server", &[&address]);
-    assert_eq!((&second.greeting, &third.greeting), (&address, &address));
+    let mut processes = vec![first];
+    for _ in 0..2 {
+        let other = Program::start("shared_server", &[&address]);
+        assert_eq!(other.greeting, address);
+        processes.push(other);
+    }
     let mut clients = one_each(&address, 3);
-    assert!(clients.iter_mut().all(|client| client.ask("/health") == (200, "well\n".to_owned())));
-    assert_eq!(clients[0].ask("/elsewhere").0, 404);
+    for (client, _) in &mut clients {
+        assert_eq!(client.ask("/health"), (200, "well\n".to_owned()));
+        assert_eq!(client.ask("/elsewhere").0, 404);
+    }
 
-    // One leaves: it says so to the checks, and serves on meanwhile.
-    first.interrupt();
-    let leaving = loop {
-        if let Some(place) = clients.iter_mut().position(|client| client.ask("/health").0 == 503) {
-            break place;
+    while let Some(mut leaving) = processes.pop() {
+        leaving.interrupt();
+        let line = leaving.line();
+        assert!(line.contains(" 0 cancelled, 0 stuck"), "{line}");
+        let number = leaving.id();
+        assert!(leaving.end().success());
+        let place =
+            clients.iter().position(|(_, process)| *process == format!("process {number}\n")).unwrap();
+        let (mut idle, _) = clients.swap_remove(place);
+        assert_eq!(idle.0.read(&mut [0]).unwrap(), 0, "it was closed in good order");
+        // The others have the port to themselves, and the connections that they had.
+        for (client, process) in &mut clients {
+            assert_eq!(client.ask("/"), (200, process.clone()));
         }
-    };
-    let mut last = clients.swap_remove(leaving);
-    assert_eq!(last.ask("/").0, 200);
-    assert!(clients.iter_mut().all(|client| client.ask("/health").0 == 200));
-    // Then it closes what is idle.
-    assert_eq!(last.0.read(&mut [0]).unwrap(), 0);
-    assert!(first.end().success());
+        assert_eq!(one_each(&address, processes.len()).len(), processes.len());
+    }
+    assert!(TcpStream::connect(&address).is_err(), "nobody is left");
+}
 
-    // The others have the port to themselves, and the connections that they had.
-    assert!(clients.iter_mut().all(|client| client.ask("/").0 == 200));
-    assert_eq!(one_each(&address, 2).len(), 2);
-
-    // Twice: without the notice.
-    second.interrupt();
-    while !clients.iter_mut().any(|client| client.ask("/health").0 == 503) {}
-    second.interrupt();
-    assert!(second.end().success());
+#[test]
+fn what_was_dealt_to_it_before_the_signal_is_answered() {
+    let _watchdog = Watchdog::start();
+    let mut program = Program::start("shared_server", &["127.0.0.1:0"]);
+    // All of them are there before the signal: a connect returns when the kernel has queued it.
+    let mut clients: Vec<_> = (0..100).map(|_| Client::connect(&program.greeting)).collect();
+    for client in &mut clients {
+        client.send("/");
+    }
+    program.interrupt();
+    for client in &mut clients {
+        assert_eq!(client.answer().0, 200);
+    }
+    let line = program.line();
+    assert!(line.contains(" 0 cancelled, 0 stuck"), "{line}");
+    assert!(program.end().success());
 }
 
 #[test]

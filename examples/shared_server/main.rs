@@ -9,16 +9,16 @@
 //! | | |
 //! |---|---|
 //! | `GET /` | says which process answers |
-//! | `GET /health` | 200; 503 from the first signal on |
+//! | `GET /health` | for the balancer: 200 |
 //!
-//! The kernel deals new connections out evenly, not by who has time, and those dealt to a process that dies are lost. So a process does not just
-//! end: at Ctrl-C or SIGTERM it first says 503 to the balancer's checks, for [`NOTICE`], while it serves as before; then it closes its listener and lets what is
-//! open come to its end. A connection that the kernel deals to it between its last accept and the close is reset all the same: with one process a machine, or
-//! `net.ipv4.tcp_migrate_req = 1`, there is none.
+//! The kernel deals new connections out evenly, not by who has time. At Ctrl-C or SIGTERM a process takes what was dealt to it already, closes its listener, answers
+//! what it was asked, and is gone; the others go on, so a new version comes in one process after the other. What is dealt to it between its last accept and
+//! the close is reset: the balancer asks again (`retry-on`), or `net.ipv4.tcp_migrate_req = 1` has the kernel deal it to another.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -28,16 +28,16 @@ use egret::rt::{EgretTimer, HyperIo};
 use egret::signal::unix::{SignalKind, signal};
 use egret::sync::CancellationToken;
 use egret::time::sleep;
-use futures_lite::future::or;
+use futures_lite::future::{or, poll_once};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 
-/// How long the balancer has to find out that we are about to end: two of its checks.
-const NOTICE: Duration = Duration::from_secs(2);
-/// How long what is open may go on after that. A guess.
+/// How long what is open may go on after the signal. A guess.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long a connection is served as before after the signal: a request may be on its way. A guess.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// As many connections wait to be accepted as the kernel allows: it takes the smaller of this and `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
 
@@ -65,15 +65,8 @@ fn serve(address: &str) -> io::Result<ExitCode> {
         let mut terminate = signal(SignalKind::terminate())?;
         let listener = listen(address)?;
         println!("shared_server: {}", listener.local_addr()?);
-        let leaving = CancellationToken::new();
-        egret::spawn(accept(listener, leaving.clone()));
+        egret::spawn(accept(listener, Handle::current().shutdown_token()));
         or(interrupt.recv(), terminate.recv()).await;
-        leaving.cancel();
-        // A second signal: at once.
-        or(sleep(NOTICE), async {
-            or(interrupt.recv(), terminate.recv()).await;
-        })
-        .await;
         io::Result::Ok(())
     })?;
     let report = runtime.shutdown(GRACE);
@@ -91,15 +84,21 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Takes connections until the runtime is shut down.
-async fn accept(listener: TcpListener, leaving: CancellationToken) {
-    let end = Handle::current().shutdown_token();
-    while let Some(accepted) = end.run_until_cancelled(listener.accept()).await {
+/// Takes connections until `end`, and then those that are there already.
+async fn accept(listener: TcpListener, end: CancellationToken) {
+    loop {
+        let accepted = match end.run_until_cancelled(listener.accept()).await {
+            Some(accepted) => accepted,
+            None => match poll_once(listener.accept()).await {
+                Some(accepted) => accepted,
+                None => return,
+            },
+        };
         match accepted {
             Ok((stream, peer)) => {
-                let (leaving, end) = (leaving.clone(), end.clone());
+                let end = end.clone();
                 egret::spawn(async move {
-                    if let Err(error) = connection(stream, leaving, end).await {
+                    if let Err(error) = connection(stream, end).await {
                         eprintln!("shared_server: {peer}: {error}");
                     }
                 });
@@ -110,26 +109,26 @@ async fn accept(listener: TcpListener, leaving: CancellationToken) {
 }
 
 /// Answers one client until it has enough; from `end` on, what it has asked already.
-async fn connection(
-    stream: TcpStream,
-    leaving: CancellationToken,
-    end: CancellationToken,
-) -> Result<(), hyper::Error> {
-    let service = service_fn(move |request: Request<Incoming>| {
+async fn connection(stream: TcpStream, end: CancellationToken) -> Result<(), hyper::Error> {
+    let service = service_fn(async |request: Request<Incoming>| {
         let (status, text) = match request.uri().path() {
             "/" => (StatusCode::OK, format!("process {}\n", std::process::id())),
-            "/health" if leaving.is_cancelled() => (StatusCode::SERVICE_UNAVAILABLE, "leaving\n".to_owned()),
             "/health" => (StatusCode::OK, "well\n".to_owned()),
             _ => (StatusCode::NOT_FOUND, "nothing here\n".to_owned()),
         };
         let mut answer = Response::new(text);
         *answer.status_mut() = status;
-        std::future::ready(Ok::<_, Infallible>(answer))
+        Ok::<_, Infallible>(answer)
     });
     let mut server = http1::Builder::new();
     let mut connection =
-        std::pin::pin!(server.timer(EgretTimer::new()).serve_connection(HyperIo::new(stream), service));
-    if let Some(outcome) = end.run_until_cancelled(connection.as_mut()).await {
+        pin!(server.timer(EgretTimer::new()).serve_connection(HyperIo::new(stream), service));
+    let outcome = or(async { Some(connection.as_mut().await) }, async {
+        end.cancelled().await;
+        sleep(LAST_WORDS).await;
+        None
+    });
+    if let Some(outcome) = outcome.await {
         return outcome;
     }
     connection.as_mut().graceful_shutdown();

@@ -14,6 +14,7 @@
 //! | `shared` | what all threads of a runtime share; scheduling from outside; the end of a runtime |
 //! | `worker` | the loop of a worker thread and scheduling from inside of it |
 //! | `queue`, `idle` | the run queues and the books of who sleeps: plain, model-checked with loom |
+//! | `handover` | how a worker's core changes hands: plain, model-checked |
 //! | `blocking` | the threads that blocking calls run on |
 //! | [`cancel`] | tokens that tell tasks to end |
 //! | `scope` | tasks that end before the code that spawned them goes on |
@@ -52,6 +53,7 @@
 #[cfg(not(egret_loom))]
 mod blocking;
 pub mod cancel;
+mod handover;
 mod idle;
 mod prefetch;
 mod queue;
@@ -92,6 +94,7 @@ pub use task::{JoinError, JoinHandle};
 #[doc(hidden)]
 pub mod model {
     pub use crate::cancel::CancellationToken;
+    pub use crate::handover::{Afterwards, Called, CoreSlot, Exchange};
     pub use crate::idle::{Idle, Settled};
     pub use crate::queue::{Injector, Local, Pointer, Remote, local};
     pub use crate::task::join_set::ready::Ready;

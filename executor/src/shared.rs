@@ -44,7 +44,7 @@ use crate::{
     idle::Idle,
     io::Driver,
     queue::{Injector, Remote},
-    runtime::{CoreSlot, Counter, Counters, Lookout, Observer, RemoteCounters, Running, TaskReport},
+    runtime::{self, CoreSlot, Counter, Counters, Lookout, Observer, RemoteCounters, Running, TaskReport},
     stall::{Heart, Watch},
     sync::{
         Arc, AtomicBool, AtomicI32, AtomicU8, AtomicUsize, Condvar, Mutex, Ordering, Padded, fence, lock,
@@ -280,7 +280,7 @@ impl Shared {
         }
         self.blocking.end();
         if let Some(slot) = &self.core_slot {
-            slot.end();
+            runtime::afterwards(slot.end());
         }
         // Past the books of `idle`: nobody decides by them any more.
         self.eventpoll.notify_one();

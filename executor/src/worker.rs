@@ -32,12 +32,12 @@ pub(crate) use self::turns::Core;
 use self::park::Late;
 use crate::{
     context::{self, Place},
+    handover::Called,
     idle::Settled,
     processor::EVENTS_A_TURN,
     queue::Pointer,
     runtime::{Handle, TaskMeta},
     shared::{Seat, Shared},
-    sync::{AtomicBool, Ordering},
     task::{Task, quiet::quietly},
 };
 
@@ -68,7 +68,7 @@ pub(crate) fn run(core: Core) {
 
 /// Makes this thread the worker that owns `core`, until the runtime ends or `main` says that it is done. `main` is called first, and whenever `called`
 /// is found up.
-pub(crate) fn drive(core: &Core, called: &AtomicBool, main: impl FnMut() -> bool) {
+pub(crate) fn drive(core: &Core, called: &Called, main: impl FnMut() -> bool) {
     /// Not a worker any more, also if `main` panics.
     struct Clear;
     impl Drop for Clear {
@@ -139,7 +139,7 @@ struct Worker<'a> {
     polls_when_notified: Option<u64>,
     random: Random,
     /// Of a worker that has something else to do than tasks: up if it is to come and do it.
-    called: Option<&'a AtomicBool>,
+    called: Option<&'a Called>,
 }
 
 impl<'a> Worker<'a> {
@@ -177,10 +177,9 @@ impl<'a> Worker<'a> {
     }
 
     /// [`run`](Self::run), with something else to do beside the tasks.
-    fn run_with(mut self, called: &AtomicBool, mut main: impl FnMut() -> bool) {
+    fn run_with(mut self, called: &Called, mut main: impl FnMut() -> bool) {
         while self.shared.is_running() {
-            // Acquire: it sees what was written before the call.
-            if called.swap(false, Ordering::Acquire) {
+            if called.take() {
                 self.settle();
                 self.ticks += 1;
                 if main() {
@@ -196,7 +195,7 @@ impl<'a> Worker<'a> {
     }
 
     fn is_called(&self) -> bool {
-        self.called.is_some_and(|called| called.load(Ordering::Relaxed))
+        self.called.is_some_and(Called::is_up)
     }
 
     /// Before whatever may block this worker: nobody is woken while one is counted as a searcher.

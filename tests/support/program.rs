@@ -71,6 +71,11 @@ impl Program {
         String::from_utf8(output.stderr).unwrap()
     }
 
+    /// Its number, as the system knows it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ctrl-C.
     pub fn interrupt(&self) {
         // SAFETY: kill(2) touches no memory; the child has not been waited for, so its id is still its own.

@@ -34,7 +34,7 @@ use crate::{
 const YIELDS: usize = 4;
 
 /// Wakes the thread. `woken` is set by any wake and cleared by the thread before it polls.
-pub(super) struct Signal {
+pub(crate) struct Signal {
     thread: Thread,
     woken: AtomicBool,
 }

@@ -33,7 +33,7 @@ use std::{
 };
 
 pub use builder::Builder;
-pub(crate) use current_thread::CoreSlot;
+pub(crate) use current_thread::{CoreSlot, afterwards};
 pub use dump::{Dump, TaskDump, TaskState, WaitsFor};
 pub use egret_reactor::{FeedChoice, FeedKind};
 pub(crate) use metrics::{Counter, Counters, RemoteCounters, Running};

@@ -18,10 +18,7 @@
 //! The first thread doesn't touch it between OFFERED and BACK or CLOSED: its thread-local is null meanwhile, and the worker's loop is below the poll. Each
 //! change of hands is under the loan's lock.
 //!
-//! | field | lock |
-//! |---|---|
-//! | `state` | its mutex, a leaf |
-//! | `called` | an atomic: up once, when the core is wanted back; the interruption of the lane follows it |
+//! States, lock and call are in `handover`.
 
 use std::{cell::RefCell, ptr::NonNull};
 
@@ -29,23 +26,14 @@ use super::{Core, drive};
 use crate::{
     blocking,
     context::{self, Place},
+    handover::Exchange,
     runtime::Handle,
-    sync::{Arc, AtomicBool, Condvar, Mutex, Ordering, lock},
+    sync::Arc,
 };
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Offered,
-    Taken,
-    Back,
-    Closed,
-}
 
 struct Loan {
     core: NonNull<Core>,
-    state: Mutex<State>,
-    changed: Condvar,
-    called: AtomicBool,
+    exchange: Exchange,
 }
 
 // SAFETY: the core may be another thread's (all of it may be sent: asserted below), one at a time: see the module's text.
@@ -116,12 +104,7 @@ fn lend() {
     let core = unsafe { pointer.as_ref() };
     let shared = core.shared.clone();
     shared.lanes[core.index].suspend();
-    let loan = Arc::new(Loan {
-        core: pointer,
-        state: Mutex::new(State::Offered),
-        changed: Condvar::new(),
-        called: AtomicBool::new(false),
-    });
+    let loan = Arc::new(Loan { core: pointer, exchange: Exchange::default() });
     LENT.with(|lent| *lent.borrow_mut() = Some(loan.clone()));
     // Detached: the loan's state is all that counts.
     drop(blocking::spawn_on(&Handle { shared }, move || loan.serve()));
@@ -132,21 +115,7 @@ fn lend() {
 pub(super) fn reclaim(core: &Core) {
     let Some(loan) = LENT.with(RefCell::take) else { unreachable!("what was taken was lent") };
     let lane = &core.shared.lanes[core.index];
-    let mut state = lock(&loan.state);
-    if *state == State::Offered {
-        *state = State::Closed;
-    }
-    if *state == State::Taken {
-        drop(state);
-        // Release, by the store and by the interruption.
-        loan.called.store(true, Ordering::Release);
-        lane.interrupt();
-        state = lock(&loan.state);
-        while *state == State::Taken {
-            state = loan.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
-        }
-    }
-    drop(state);
+    loan.exchange.reclaim(|| lane.interrupt());
     lane.resume();
     core.shared.seats[core.index].signs.set_thread();
     // SAFETY: it is the core that `run` or `drive` has set on this thread, with the same promise.
@@ -159,21 +128,16 @@ impl Loan {
         struct GiveBack<'a>(&'a Loan);
         impl Drop for GiveBack<'_> {
             fn drop(&mut self) {
-                *lock(&self.0.state) = State::Back;
-                self.0.changed.notify_all();
+                self.0.exchange.give_back();
             }
         }
-        {
-            let mut state = lock(&self.state);
-            if *state != State::Offered {
-                return;
-            }
-            *state = State::Taken;
+        if !self.exchange.take() {
+            return;
         }
         let _give_back = GiveBack(self);
         let _place = context::set_place(Place::Worker);
         // SAFETY: Taken: the core is this thread's, and stays where it is until `_give_back` is dropped.
         let core = unsafe { self.core.as_ref() };
-        drive(core, &self.called, || true);
+        drive(core, &self.exchange.called, || true);
     }
 }
