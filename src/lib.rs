@@ -66,6 +66,9 @@
 //! | `#[egret::main]`, `#[egret::test]` | a runtime for an `async fn` |
 //! | [`reactor`] | the engine underneath, usable alone |
 //!
+//! The [guide](https://github.com/egret-rs/egret/blob/main/docs/guide.md) tells how to come here from tokio, how an event becomes a poll, what can be tuned, and when not to
+//! use it.
+//!
 //! # Features
 //!
 //! | feature | what it adds |

@@ -6,15 +6,15 @@
 //! ```
 //!
 //! Each is a task of its own that sleeps until a time of its own; the times are spread at random over the window. A timer is never early, and its wheel
-//! turns every 131 us: on a machine that has nothing else to do most are late by less than that.
+//! turns every 131 us: in a release build, on a machine that has nothing else to do, most are late by less than that.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use egret::time::sleep_until;
 
-/// How long arming one may take, in debug builds as well, so that all are armed before the first is due. A guess.
-const ARMING: Duration = Duration::from_micros(4);
+/// How long arming one may take, so that all are armed before the first is due: twice what a debug build takes.
+const ARMING: Duration = Duration::from_micros(2);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -1,24 +1,30 @@
-//! What the public types promise without being run: to be sent and shared, and small futures.
+//! What the public types promise without being run: to be sent and shared, to be used after a panic, and what their futures promise.
 
-use egret_net::io::{AsyncRead, AsyncWrite};
-use egret_net::{
-    Incoming, Interest, OwnedReadHalf, OwnedWriteHalf, ReadHalf, Ready, ReuniteError, TcpListener, TcpStream,
-    ToSocketAddrs, WriteHalf,
+use std::{
+    os::fd::OwnedFd,
+    panic::{RefUnwindSafe, UnwindSafe},
 };
 
-fn send_sync<T: Send + Sync>() {}
-fn unpin<T: Unpin>() {}
+use egret_net::io::{AsyncRead, AsyncWrite, copy, copy_bidirectional, unix as any};
+use egret_net::{
+    Incoming, Interest, OwnedReadHalf, OwnedWriteHalf, ReadHalf, Ready, ReuniteError, TcpListener, TcpSocket,
+    TcpStream, ToSocketAddrs, UdpSocket, UnixDatagram, UnixListener, UnixStream, WriteHalf, lookup_host,
+    signal, splice, splice_bidirectional, unix,
+};
+
+fn all<T: Send + Sync + Unpin + UnwindSafe + RefUnwindSafe>() {}
 fn send<T: Send>(_: &T) {}
 fn duplex<T: AsyncRead + AsyncWrite + Unpin>() {}
 fn address<T: ToSocketAddrs + ?Sized>() {}
 
 #[test]
-fn public_types_are_send_sync_and_unpin() {
+fn public_types_are_send_sync_unpin_and_unwind_safe() {
     macro_rules! all {
-        ($($kind:ty),+) => {$( send_sync::<$kind>(); unpin::<$kind>(); )+};
+        ($($kind:ty),+ $(,)?) => {$( all::<$kind>(); )+};
     }
     all!(
         TcpListener,
+        TcpSocket,
         TcpStream,
         ReadHalf<'_>,
         WriteHalf<'_>,
@@ -27,10 +33,34 @@ fn public_types_are_send_sync_and_unpin() {
         Incoming<'_>,
         ReuniteError,
         Interest,
-        Ready
+        Ready,
+        UdpSocket,
+        UnixStream,
+        UnixListener,
+        UnixDatagram,
+        unix::ReadHalf<'_>,
+        unix::WriteHalf<'_>,
+        unix::OwnedReadHalf,
+        unix::OwnedWriteHalf,
+        unix::ReuniteError,
+        unix::UCred,
+        unix::pipe::Sender,
+        unix::pipe::Receiver,
+        unix::pipe::OpenOptions,
+        any::AsyncFd<OwnedFd>,
+        any::AsyncFdReadyGuard<'_, OwnedFd>,
+        any::TryIoError,
+        signal::unix::Signal,
+        signal::unix::SignalKind,
     );
+    // The one has an `io::Error` in it, the other a `&mut`: neither is unwind safe, wherever it is.
+    fn sent<T: Send + Sync + Unpin>() {}
+    sent::<any::AsyncFdRegisterError<OwnedFd>>();
+    sent::<any::AsyncFdReadyMutGuard<'_, OwnedFd>>();
     duplex::<TcpStream>();
     duplex::<&TcpStream>();
+    duplex::<UnixStream>();
+    duplex::<&UnixStream>();
 }
 
 #[test]
@@ -55,14 +85,52 @@ fn futures_are_send() {
     // Never polled: only their types matter.
     send(&TcpListener::bind("127.0.0.1:0"));
     send(&TcpStream::connect("127.0.0.1:0"));
-    fn of(stream: &TcpStream, listener: &TcpListener, buffer: &mut [u8]) {
+    send(&UdpSocket::bind("127.0.0.1:0"));
+    send(&UnixStream::connect("/nowhere"));
+    send(&lookup_host("127.0.0.1:0"));
+    send(&signal::ctrl_c());
+    struct All<'a> {
+        tcp: (&'a TcpStream, &'a TcpListener, TcpSocket),
+        unix: (&'a UnixStream, &'a UnixListener),
+        datagrams: (&'a UdpSocket, &'a UnixDatagram),
+        pipe: (&'a unix::pipe::Sender, &'a unix::pipe::Receiver),
+        fd: &'a any::AsyncFd<OwnedFd>,
+        signal: &'a mut signal::unix::Signal,
+    }
+    fn of(all: All<'_>, buffer: &mut [u8]) {
+        let (stream, listener, socket) = all.tcp;
         send(&stream.read(buffer));
+        send(&stream.read_exact(buffer));
         send(&stream.write(b""));
         send(&stream.write_all(b""));
         send(&stream.peek(buffer));
         send(&stream.readable());
+        send(&stream.writable());
         send(&stream.ready(Interest::WRITABLE));
+        send(&stream.async_io(Interest::READABLE, || Ok(())));
         send(&listener.accept());
+        send(&socket.connect(([127, 0, 0, 1], 0).into()));
+        let (stream, listener) = all.unix;
+        send(&stream.read(buffer));
+        send(&stream.write_all(b""));
+        send(&listener.accept());
+        let (udp, unix) = all.datagrams;
+        send(&udp.recv_from(buffer));
+        send(&udp.send_to(b"", "127.0.0.1:0"));
+        send(&unix.recv_from(buffer));
+        send(&unix.send_to(b"", "/nowhere"));
+        let (sender, receiver) = all.pipe;
+        send(&sender.writable());
+        send(&receiver.readable());
+        send(&all.fd.readable());
+        send(&all.fd.async_io(Interest::READABLE, |_| Ok(())));
+        send(&all.signal.recv());
     }
-    let _ = of;
+    fn copies(first: &mut TcpStream, second: &mut TcpStream) {
+        send(&copy(&mut *first, &mut *second));
+        send(&copy_bidirectional(&mut *first, &mut *second));
+        send(&splice(&*first, &*second));
+        send(&splice_bidirectional(&*first, &*second));
+    }
+    let _ = (of, copies);
 }

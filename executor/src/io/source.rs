@@ -72,6 +72,10 @@ const ALL: Events = Events::IN.union(Events::OUT).union(Events::PRI).union(Event
 /// How an interest is told is not the user's choice here.
 const MODES: Events = Events::EXCLUSIVE.union(Events::WAKEUP).union(Events::ONESHOT).union(Events::ET);
 
+// No user code but the source's own runs inside of it; whether that stands a panic is the source's to say.
+impl<S: AsSource + std::panic::UnwindSafe> std::panic::UnwindSafe for AsyncSource<S> {}
+impl<S: AsSource + std::panic::RefUnwindSafe> std::panic::RefUnwindSafe for AsyncSource<S> {}
+
 impl<S: AsSource> AsyncSource<S> {
     /// Takes a source into the current runtime, to wait for whatever it may tell.
     ///

@@ -3,7 +3,7 @@
 //!
 //! | module | feature | traits |
 //! |---|---|---|
-//! | `tokio_io` | `tokio-io` | `tokio::io::{AsyncRead, AsyncWrite}` |
+//! | `tokio_io` | `tokio-io` | `tokio::io::{AsyncRead, AsyncWrite}`, for the streams of TCP and of Unix sockets, and their halves |
 //!
 //! Those of `futures-io` are always there and live with the sockets.
 
