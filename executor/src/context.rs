@@ -174,6 +174,11 @@ pub(crate) fn set_polled(waker_data: *const ()) {
     THREAD.with(|thread| thread.polled.set(waker_data));
 }
 
+/// Whether this thread is in a poll: of a task, or of `block_on`'s future.
+pub(crate) fn is_polling() -> bool {
+    THREAD.with(|thread| !thread.polled.get().is_null())
+}
+
 /// Whether `waker` is the runtime's own for what this thread polls right now.
 #[inline]
 pub(crate) fn is_own_waker(waker: &std::task::Waker) -> bool {

@@ -63,6 +63,12 @@ impl<C, S> CoreSlot<C, S> {
         lock(&self.0).core = Some(core);
     }
 
+    /// The core, if nobody has it.
+    #[cfg(not(egret_loom))]
+    pub fn take(&self) -> Option<C> {
+        lock(&self.0).core.take()
+    }
+
     /// The core, if nobody has it. If somebody does, `who` is told when it is back.
     pub fn take_or_wait(&self, who: &Arc<S>) -> Option<C> {
         let mut slot = lock(&self.0);

@@ -49,7 +49,7 @@ use crate::{
     sync::{
         Arc, AtomicBool, AtomicI32, AtomicU8, AtomicUsize, Condvar, Mutex, Ordering, Padded, fence, lock,
     },
-    task::{MetaPointer, Names, Task, links::Links, quiet::quietly, registry::Registry},
+    task::{Meta, MetaPointer, Names, Task, links::Links, quiet::quietly, registry::Registry},
     time::Timers,
     worker::Core,
 };
@@ -309,6 +309,13 @@ impl Shared {
         *lock(&self.cancelled) = Some(Vec::new());
     }
 
+    /// The task is about to be dropped.
+    pub(crate) fn note(&self, meta: &Meta) {
+        if let Some(cancelled) = &mut *lock(&self.cancelled) {
+            cancelled.push(TaskReport::of(meta));
+        }
+    }
+
     /// Those that were noted down.
     pub(crate) fn take_cancelled(&self) -> Vec<TaskReport> {
         lock(&self.cancelled).take().unwrap_or_default()
@@ -340,9 +347,7 @@ impl Shared {
         let mut any = false;
         while let Some(task) = self.injector.pop() {
             any = true;
-            if let Some(cancelled) = &mut *lock(&self.cancelled) {
-                cancelled.push(TaskReport::of(task.metadata()));
-            }
+            self.note(task.metadata());
             drop(task);
         }
         any

@@ -209,6 +209,7 @@ impl<'a> Worker<'a> {
         }
     }
 
+    #[inline(always)]
     fn poll(&mut self, task: Task) {
         self.settle();
         self.ticks += 1;
@@ -218,26 +219,25 @@ impl<'a> Worker<'a> {
         let task = unsafe { Task::from_ptr(pointer) };
         let signs = &self.seat.signs;
         signs.running.begin(task.metadata());
+        let told = self.shared.observer.as_ref().map(|observer| {
+            let meta = TaskMeta::copied(task.metadata(), self.shared);
+            (observer, meta, observer.before_poll(&meta))
+        });
         // A task's wakers carry the same pointer. It doesn't unwind: the harness catches what its future throws.
-        let poll = |task: Task| {
-            context::poll_task(pointer.as_ptr(), || {
-                task.run();
-            })
-        };
-        let lent = match &self.shared.observer {
-            None => poll(task),
-            Some(observer) => {
-                let meta = TaskMeta::copied(task.metadata(), self.shared);
-                observer.poll(self.core.index, &meta, || poll(task))
-            }
-        };
+        let lent = context::poll_task(pointer.as_ptr(), || {
+            task.run();
+        });
         if lent {
             loan::reclaim(self.core);
             self.up_since = Instant::now();
         }
+        if let Some((observer, meta, began)) = told {
+            observer.after_poll(self.core.index, &meta, began);
+        }
         signs.running.end();
     }
 
+    #[inline(always)]
     fn next(&mut self) -> Option<Task> {
         if self.ticks >= TICK || self.has_rung() {
             self.look_at_reactor();

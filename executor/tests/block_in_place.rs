@@ -3,7 +3,7 @@
 mod support;
 
 use std::{
-    future::pending,
+    future::{Future, pending},
     io::{Read, Write},
     os::unix::net::UnixStream,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -12,6 +12,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
+    task::Context,
     thread,
     time::Duration,
 };
@@ -200,6 +201,49 @@ fn with_no_thread_to_take_over_it_is_done_afterwards() {
         assert_eq!(runtime.block_on(task).unwrap(), 3);
         drop(go);
         runtime.block_on(call).unwrap();
+    });
+}
+
+/// Hooks and foreign wakers run on a worker in the middle of what it does with its core.
+#[test]
+fn outside_of_a_poll_nothing_is_lent() {
+    struct Blocks(AtomicUsize);
+    impl std::task::Wake for Blocks {
+        fn wake(self: Arc<Self>) {
+            block_in_place(|| self.0.fetch_add(1, Ordering::SeqCst));
+        }
+    }
+    bounded(|| {
+        let hooks = Arc::new(AtomicUsize::new(0));
+        let count = || {
+            let hooks = hooks.clone();
+            move || {
+                block_in_place(|| hooks.fetch_add(1, Ordering::SeqCst));
+            }
+        };
+        let (before, after) = (count(), count());
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .on_thread_park(count())
+            .on_thread_unpark(count())
+            .on_before_task_poll(move |_| before())
+            .on_after_task_poll(move |_| after())
+            .build()
+            .unwrap();
+        let waker = Arc::new(Blocks(AtomicUsize::new(0)));
+        let woken = waker.clone();
+        let task = runtime.spawn(async move {
+            let mut fires = Box::pin(sleep(Duration::from_millis(1)));
+            let waker = woken.clone().into();
+            assert!(fires.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            while woken.0.load(Ordering::SeqCst) == 0 {
+                yield_now().await;
+            }
+        });
+        runtime.block_on(task).unwrap();
+        assert_eq!(waker.0.load(Ordering::SeqCst), 1);
+        assert!(hooks.load(Ordering::SeqCst) >= 4);
+        assert_eq!(runtime.metrics().blocking_threads, 0, "nobody was asked to take over");
     });
 }
 

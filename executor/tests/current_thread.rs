@@ -422,6 +422,31 @@ fn a_graceful_shutdown_runs_what_is_left() {
 }
 
 #[test]
+fn a_graceful_shutdown_does_not_wait_for_another_thread_that_is_stuck() {
+    bounded(|| {
+        let runtime = runtime();
+        let handle = runtime.handle().clone();
+        let (go, gone) = mpsc::channel::<()>();
+        let (runs, is_running) = mpsc::channel();
+        let driver = thread::spawn(move || {
+            handle.block_on(async move {
+                runs.send(()).unwrap();
+                let _over = gone.recv();
+            })
+        });
+        is_running.recv().unwrap();
+        let waits = runtime.spawn(pending::<()>());
+        let report = runtime.shutdown(Duration::from_millis(10));
+        assert!(report.took < LONG && !report.has_ended && !report.is_clean(), "{report}");
+        assert_eq!(report.left, 1, "{report}");
+        drop(go);
+        driver.join().unwrap();
+        // The driver has brought the end about when it came back.
+        assert!(waits.is_finished());
+    });
+}
+
+#[test]
 fn it_may_end_with_the_first_panic() {
     bounded(|| {
         let runtime =

@@ -215,6 +215,25 @@ fn hooks_that_panic_disturb_nothing() {
 }
 
 #[test]
+fn a_hook_may_enter_a_runtime_and_spawn() {
+    bounded(|| {
+        let other = one_worker().build().unwrap();
+        let (handle, hooked) = (other.handle().clone(), Arc::new(AtomicUsize::new(0)));
+        let calls = hooked.clone();
+        let runtime = one_worker()
+            .on_task_spawn(move |_| {
+                let _entered = handle.enter();
+                drop(spawn(async {}));
+                calls.fetch_add(1, Ordering::SeqCst);
+            })
+            .build()
+            .unwrap();
+        runtime.block_on(async { spawn(async {}).await.unwrap() });
+        assert_eq!((hooked.load(Ordering::SeqCst), other.metrics().spawned_tasks), (1, 1));
+    });
+}
+
+#[test]
 fn poll_times_are_measured_if_asked_for() {
     bounded(|| {
         let runtime = one_worker().enable_metrics_poll_time_histogram().build().unwrap();
@@ -454,6 +473,41 @@ fn a_shutdown_leaves_what_is_stuck_behind_and_names_it() {
         other.block_on(stuck).unwrap();
         assert!(other.block_on(call).unwrap());
         assert!(other.block_on(waits).unwrap_err().is_cancelled());
+    });
+}
+
+#[test]
+fn a_blocking_call_that_never_began_is_cancelled() {
+    bounded(|| {
+        let runtime = one_worker().max_blocking_threads(1).build().unwrap();
+        let (go, gone) = mpsc::channel::<()>();
+        let (runs, is_running) = mpsc::channel();
+        let running = runtime.spawn_blocking(move || {
+            runs.send(()).unwrap();
+            let _over = gone.recv();
+        });
+        is_running.recv().unwrap();
+        let queued = runtime.spawn_blocking(|| ());
+        let report = runtime.shutdown(Duration::from_millis(5));
+        assert_eq!((report.cancelled.len(), report.blocking_calls, report.left), (1, 1, 1), "{report}");
+        assert_eq!(report.cancelled[0].id, queued.id());
+        assert!(report.has_ended && !report.is_clean(), "{report}");
+        drop(go);
+        one_worker().build().unwrap().block_on(running).unwrap();
+    });
+}
+
+#[test]
+fn a_local_task_is_left_to_its_set() {
+    bounded(|| {
+        let runtime = one_worker().build().unwrap();
+        let set = task::LocalSet::new();
+        let local =
+            runtime.block_on(set.run_until(async { task::spawn_local(pending::<()>()).abort_handle() }));
+        let report = runtime.shutdown(Duration::from_millis(5));
+        assert_eq!((report.left, report.is_clean()), (1, false), "{report}");
+        drop(set);
+        assert!(local.is_finished());
     });
 }
 

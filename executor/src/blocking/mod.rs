@@ -101,6 +101,7 @@ impl Job for Task {
     }
 
     fn cancel(self) {
+        self.metadata().shared.note(self.metadata());
         drop(self);
     }
 

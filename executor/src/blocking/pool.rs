@@ -43,6 +43,8 @@ pub(crate) struct Pool<J = Task> {
 struct State<J> {
     queue: VecDeque<J>,
     threads: usize,
+    /// Those that are in a job.
+    running: usize,
     /// Those that wait and were not called.
     idle: usize,
     /// Those that were called and have not looked yet.
@@ -54,7 +56,7 @@ struct State<J> {
 
 impl<J> Default for State<J> {
     fn default() -> Self {
-        Self { queue: VecDeque::new(), threads: 0, idle: 0, called: 0, ended: false, started: 0 }
+        Self { queue: VecDeque::new(), threads: 0, running: 0, idle: 0, called: 0, ended: false, started: 0 }
     }
 }
 
@@ -94,6 +96,11 @@ impl<J: Job> Pool<J> {
     pub(crate) fn size(&self) -> (usize, usize, usize) {
         let state = lock(&self.state);
         (state.threads, state.queue.len(), state.idle)
+    }
+
+    /// How many jobs run.
+    pub(crate) fn running(&self) -> usize {
+        lock(&self.state).running
     }
 
     /// Queues a job. It is cancelled if the runtime has ended, refused if it needs a thread and none can be had.
@@ -148,9 +155,11 @@ impl<J: Job> Pool<J> {
         let mut state = lock(&self.state);
         loop {
             while let Some(job) = state.queue.pop_front() {
+                state.running += 1;
                 drop(state);
                 job.run();
                 state = lock(&self.state);
+                state.running -= 1;
             }
             if state.ended {
                 break;

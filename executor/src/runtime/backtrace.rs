@@ -10,6 +10,8 @@
 //!   it is WRITING: waits for DONE
 //! ```
 //!
+//! A signal may be answered late, when somebody else was asked meanwhile: so the handler looks whether it is this thread that was asked.
+//!
 //! The handler allocates nothing and takes no lock of ours; the names are looked up by the asker. Walking a stack takes the loader's lock,
 //! in a C library before glibc 2.35, which the same thread may take twice. One asker at a time.
 //!
@@ -32,7 +34,7 @@ mod imp {
         time::{Duration, Instant},
     };
 
-    use crate::sync::{AtomicU8, AtomicUsize, Mutex, Ordering, lock};
+    use crate::sync::{AtomicI32, AtomicU8, AtomicUsize, Mutex, Ordering, lock};
 
     /// More is cut off. A guess.
     const FRAMES: usize = 128;
@@ -46,6 +48,8 @@ mod imp {
     const DONE: u8 = 3;
 
     static STATE: AtomicU8 = AtomicU8::new(IDLE);
+    /// Who is asked.
+    static TARGET: AtomicI32 = AtomicI32::new(0);
     static LEN: AtomicUsize = AtomicUsize::new(0);
     static ADDRESSES: [AtomicUsize; FRAMES] = [const { AtomicUsize::new(0) }; FRAMES];
     static ASKER: Mutex<()> = Mutex::new(());
@@ -55,6 +59,10 @@ mod imp {
     }
 
     extern "C" fn handler(_signal: i32) {
+        // SAFETY: takes nothing, can't fail, may be called in a handler.
+        if TARGET.load(Ordering::Relaxed) != unsafe { libc::gettid() } {
+            return;
+        }
         if STATE.compare_exchange(ASKED, WRITING, Ordering::Acquire, Ordering::Relaxed).is_err() {
             return;
         }
@@ -105,6 +113,7 @@ mod imp {
             return None;
         }
         let _asker = lock(&ASKER);
+        TARGET.store(thread, Ordering::Relaxed);
         STATE.store(ASKED, Ordering::Release);
         // SAFETY: takes no pointers. A thread that is gone, or isn't this process's, is an error.
         let sent = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal()) };
@@ -148,5 +157,32 @@ mod imp {
             }
         }
         text
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_thread_may_ask_itself_and_nobody_else_is_made_up() {
+            // SAFETY: takes nothing, can't fail.
+            let here = unsafe { libc::gettid() };
+            assert!(of_thread(here).is_some());
+            assert_eq!(of_thread(0), None);
+            // There are no threads with such numbers.
+            assert_eq!(of_thread(i32::MAX), None);
+        }
+
+        /// A late answer of one that was asked before.
+        #[test]
+        fn who_is_not_asked_does_not_answer() {
+            assert!(is_installed());
+            let _asker = lock(&ASKER);
+            // Nobody's: threads' numbers are positive.
+            TARGET.store(-1, Ordering::Relaxed);
+            STATE.store(ASKED, Ordering::Release);
+            handler(signal());
+            assert_eq!(STATE.swap(IDLE, Ordering::Relaxed), ASKED);
+        }
     }
 }

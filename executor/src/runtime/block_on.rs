@@ -22,7 +22,7 @@ use std::{
 
 use crate::{
     context::{self, Place},
-    coop,
+    coop, handover,
     runtime::{
         Handle,
         current_thread::{Driven, drive},
@@ -91,6 +91,17 @@ pub(crate) fn block_on<F: Future>(handle: &Handle, future: F) -> F::Output {
             }
         }
     }
+}
+
+/// `block_on` of a future that is polled only as long as this thread drives a current-thread runtime. False, at once, if another does, or if it has ended before the
+/// future was ready.
+pub(super) fn try_block_on(handle: &Handle, future: impl Future<Output = ()>) -> bool {
+    let Some(core) = handle.shared.core_slot.as_ref().and_then(handover::CoreSlot::take) else {
+        return false;
+    };
+    let _place = context::set_place(Place::BlockOn);
+    let _entered = context::enter(handle);
+    matches!(drive(handle, core, pin!(future)), Driven::Ready(()))
 }
 
 /// Waits for the core, perhaps, until it is dropped.

@@ -212,7 +212,7 @@ impl Builder {
 
     /// Calls `f` for each task that is spawned, on the thread that spawns it, before its first poll.
     ///
-    /// This and the other hooks of tasks run where tasks do: `f` may spawn, but not block, and this one not enter a runtime. A panic of `f` is told by the
+    /// This and the other hooks of tasks run where tasks do: `f` may spawn, but not block. A panic of `f` is told by the
     /// panic hook and ends nothing. Without any of them they cost nothing that can be measured.
     ///
     /// ```

@@ -243,12 +243,19 @@ impl Runtime {
                     rest(&mut polls, until.unwrap_or_else(|| Instant::now() + LOOK));
                 }
             }
-            // Somebody has to run them.
-            Some(_) if context::place() == Place::Outside => self.block_on(async {
+            // Somebody has to run them. If another thread does, it may be stuck.
+            Some(_) if context::place() == Place::Outside => {
                 while shared.tasks().0 > 0 && there_is_time() {
-                    time::sleep(LOOK).await;
+                    let drove = block_on::try_block_on(&self.handle, async {
+                        while shared.tasks().0 > 0 && there_is_time() {
+                            time::sleep(LOOK).await;
+                        }
+                    });
+                    if !drove {
+                        rest(&mut polls, until.unwrap_or_else(|| Instant::now() + LOOK));
+                    }
                 }
-            }),
+            }
             Some(_) => {}
         }
         let finished = ended(shared.tasks()).saturating_sub(ended_before);
@@ -264,8 +271,10 @@ impl Runtime {
         let mut stuck = Vec::new();
         if !has_ended {
             let now = Instant::now();
-            polls.look(&shared.seats, now);
-            stuck = polls.stuck(&shared, now, Duration::ZERO);
+            if may_wait {
+                polls.look(&shared.seats, now);
+                stuck = polls.stuck(&shared, now, Duration::ZERO);
+            }
             for poll in &mut stuck {
                 poll.backtrace = backtrace::of_thread(shared.seats[poll.worker].signs.thread());
             }
@@ -276,8 +285,17 @@ impl Runtime {
             // The drop that follows finds nothing to join.
             self.threads.clear();
         }
-        let (threads, _, idle) = shared.blocking.size();
-        Report { finished, cancelled, stuck, blocking_calls: threads - idle, took: began.elapsed() }
+        let left = shared.tasks().0;
+        Report {
+            finished,
+            cancelled,
+            stuck,
+            // One that has just ended still counts as running.
+            blocking_calls: shared.blocking.running().min(left),
+            left,
+            has_ended,
+            took: began.elapsed(),
+        }
     }
 
     /// Ends it without waiting: [`shutdown_timeout`](Self::shutdown_timeout) with no time at all.

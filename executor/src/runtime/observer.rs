@@ -172,21 +172,24 @@ impl Observer {
         }
     }
 
-    /// Runs a worker's poll of a task, which may be gone after it.
+    /// A worker is about to poll a task. When that was, if somebody wants to know how long it takes.
     #[cold]
-    pub(crate) fn poll<R>(&self, worker: usize, task: &TaskMeta<'_>, poll: impl FnOnce() -> R) -> R {
+    pub(crate) fn before_poll(&self, task: &TaskMeta<'_>) -> Option<Instant> {
         if let Some(hook) = &self.wishes.before_poll {
             hook.call(task);
         }
-        let began = self.poll_times.get(worker).map(|times| (times, Instant::now()));
-        let polled = poll();
-        if let Some((times, began)) = began {
+        self.wishes.poll_times.then(Instant::now)
+    }
+
+    /// It has polled it, and the task may be gone.
+    #[cold]
+    pub(crate) fn after_poll(&self, worker: usize, task: &TaskMeta<'_>, began: Option<Instant>) {
+        if let (Some(times), Some(began)) = (self.poll_times.get(worker), began) {
             times.add(began.elapsed());
         }
         if let Some(hook) = &self.wishes.after_poll {
             hook.call(task);
         }
-        polled
     }
 
     pub(crate) fn poll_times(&self, worker: usize) -> Option<PollTimes> {

@@ -20,14 +20,22 @@ pub struct Report {
     pub stuck: Vec<StuckPoll>,
     /// Blocking calls that still run. Their threads are left behind.
     pub blocking_calls: usize,
+    /// Tasks whose future still exists: those that are stuck, blocking calls that run, and tasks of a [`LocalSet`](crate::task::LocalSet), which end with their set.
+    pub left: usize,
+    /// Whether the runtime has come to its end. If not, its last worker (or whoever is in `block_on` of a current-thread runtime) brings it about.
+    pub has_ended: bool,
     /// How long it took.
     pub took: Duration,
 }
 
 impl Report {
-    /// Whether all tasks have ended by themselves.
+    /// Whether all tasks, and with them the runtime, have ended by themselves.
     pub fn is_clean(&self) -> bool {
-        self.cancelled.is_empty() && self.stuck.is_empty() && self.blocking_calls == 0
+        self.has_ended
+            && self.left == 0
+            && self.cancelled.is_empty()
+            && self.stuck.is_empty()
+            && self.blocking_calls == 0
     }
 }
 
@@ -35,12 +43,14 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} tasks finished, {} cancelled, {} stuck, {} blocking calls left behind, in {:?}",
+            "{} tasks finished, {} cancelled, {} stuck, {} blocking calls left behind, {} left in all, in {:?}{}",
             self.finished,
             self.cancelled.len(),
             self.stuck.len(),
             self.blocking_calls,
-            self.took
+            self.left,
+            self.took,
+            if self.has_ended { "" } else { ", and not at its end yet" }
         )?;
         self.cancelled.iter().try_for_each(|task| write!(f, "\ncancelled: {task}"))?;
         self.stuck.iter().try_for_each(|task| write!(f, "\nstuck: {task}"))

@@ -120,8 +120,18 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let (handle, begun) =
-        context::with_current(|current| begin(&current.shared, future, spawned_at, Id::next()))?;
+    let begun = context::with_current(|current| {
+        let shared = &current.shared;
+        // Who is told of a spawn may do anything: not while the thread's current runtime is borrowed.
+        if shared.observer.is_some() || cfg!(feature = "tracing") {
+            return Err((shared.clone(), future));
+        }
+        Ok(begin(shared, future, spawned_at, Id::next()))
+    })?;
+    let (handle, begun) = match begun {
+        Ok(begun) => begun,
+        Err((shared, future)) => begin(&shared, future, spawned_at, Id::next()),
+    };
     begun.finish();
     Some(handle)
 }

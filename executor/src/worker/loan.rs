@@ -58,7 +58,7 @@ thread_local! {
 /// in the same poll. The thread that takes over is one of the [pool](crate::Builder::max_blocking_threads); if none can be had the work waits, until the
 /// [watch](crate::Builder::stall_watch) finds it. Lending takes some 10 us.
 ///
-/// Outside of worker threads `f` is just called.
+/// Outside of tasks on worker threads (also in a hook, or in the `wake` of a waker of one's own) `f` is just called.
 ///
 /// # Panics
 ///
@@ -99,8 +99,13 @@ where
 
 /// Offers this thread's core, if it still has it.
 fn lend() {
+    // Hooks and foreign wakers run on a worker, too, in the middle of what it does with the core.
+    if !context::is_polling() {
+        return;
+    }
     let Some(pointer) = context::take_worker() else { return };
-    // SAFETY: it was this thread's worker until the line above, and stays where it is until the poll that this runs in is over.
+    // SAFETY: it was this thread's worker until the line above, and stays where it is until the poll that this runs in is over: the worker's
+    // loop looks whether it was lent right after it.
     let core = unsafe { pointer.as_ref() };
     let shared = core.shared.clone();
     shared.lanes[core.index].suspend();

@@ -29,6 +29,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -137,7 +138,13 @@ impl Limit {
         state.free += 1;
         let wakers = [state.next(), state.place.take()];
         drop(state);
-        wakers.into_iter().flatten().for_each(Waker::wake);
+        for waker in wakers.into_iter().flatten() {
+            // A foreign one that panics must not keep the other from being woken, nor unwind out of a stream's drop.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+                // Its drop could panic again.
+                std::mem::forget(payload);
+            }
+        }
     }
 }
 
