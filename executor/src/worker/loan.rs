@@ -1,14 +1,16 @@
 //! [`block_in_place`]: a task that is going to block lends its worker's core to another thread.
 //!
 //! ```text
-//!   the task's thread                                          a thread of the blocking pool
-//!   ─────────────────                                          ─────────────────────────────
-//!   polls the task ─► block_in_place: OFFERED ───────────────► TAKEN: is the worker: queue, lane, timers
-//!                     runs f, then the rest of the poll              │
-//!                     without a core: wakes go to the injector       │
-//!   the poll is over: OFFERED? CLOSED: nobody came               │
-//!                     TAKEN? calls, interrupts the lane, waits ─────► after the poll it is in: BACK
-//!   is the worker again ◄──────────────────────────────────────┘
+//!   the task's thread                                    a thread of the blocking pool
+//!   ─────────────────                                    ─────────────────────────────
+//!   polls the task ─► block_in_place: OFFERED ─────────► TAKEN: is the worker: queue, lane, timers
+//!                     f, then the rest of the poll,       │
+//!                     without a core: wakes go to         │
+//!                     the injector                        │
+//!   the poll is over: OFFERED? CLOSED: nobody came        │
+//!                     TAKEN? calls, interrupts the lane,  ▼
+//!                     and waits ◄──────────────────────── BACK, after the poll it is in
+//!   is the worker again
 //! ```
 //!
 //! The thread that was lent from goes on with its task whatever the other one does; only when its poll is over, and nobody depends on this thread any more, it waits for the
