@@ -105,8 +105,8 @@ impl Handle {
 
     /// What there is: every task, where it was spawned, what it waits for. See [`Dump`].
     ///
-    /// It takes no notice of anything before it is called, so it costs nothing until then; then it looks at every task, socket and timer, some
-    /// microseconds for each hundred, and keeps each of their locks for a moment.
+    /// It takes no notice of anything before it is called, so it costs nothing until then; then it looks at every task, socket and timer, about 35 us
+    /// for each hundred tasks, and keeps each of their locks for a moment.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -51,7 +51,6 @@ pub(crate) struct Counters {
     pub(crate) spawned: Counter,
     pub(crate) ended: Counter,
     pub(crate) lifo: Counter,
-    pub(crate) displaced: Counter,
     /// Nanoseconds.
     pub(crate) busy: Counter,
 }
@@ -158,8 +157,6 @@ pub struct WorkerMetrics {
     pub busy: Duration,
     /// Polls of tasks that were taken from the LIFO slot, where the task lies that the running one has woken last.
     pub lifo_polls: u64,
-    /// Tasks that had to leave that slot for the queue, because another came.
-    pub lifo_displaced: u64,
     /// Tasks in its queue.
     pub queue_depth: usize,
     /// Whether it is parked.
@@ -291,7 +288,6 @@ impl WorkerMetrics {
             stalls_served: counters.served.get(),
             busy: Duration::from_nanos(counters.busy.get()),
             lifo_polls: counters.lifo.get(),
-            lifo_displaced: counters.displaced.get(),
             queue_depth: seat.queue.len(),
             parked: seat.signs.heart.is_asleep(),
             timers: shared.timers[index].len(),

@@ -98,7 +98,6 @@ impl Core {
 
     fn push_front(&self, task: Task) {
         if let Some(displaced) = self.local.push_lifo(task) {
-            self.shared.seats[self.index].signs.counters.displaced.add_one();
             self.local.push(displaced);
             self.shared.notify();
         }
