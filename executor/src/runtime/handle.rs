@@ -12,7 +12,7 @@ use crate::{
     task::{self, JoinHandle},
 };
 
-/// A reference to a runtime, cheap to clone. It doesn't keep the runtime running: that's what [`Runtime`] is for.
+/// A reference to a runtime, cheap to clone. It doesn't keep the runtime running: that's what [`Runtime`](crate::Runtime) is for.
 #[derive(Clone)]
 pub struct Handle {
     pub(crate) shared: Arc<Shared>,
@@ -85,7 +85,7 @@ impl Handle {
         blocking::spawn_on(self, f)
     }
 
-    /// Runs `future` on this thread until it is complete. See [`Runtime::block_on`].
+    /// Runs `future` on this thread until it is complete. See [`Runtime::block_on`](crate::Runtime::block_on).
     ///
     /// Once the runtime has ended, sockets in it give errors and sleeps are over at once.
     ///
@@ -97,7 +97,7 @@ impl Handle {
         block_on::block_on(self, future)
     }
 
-    /// The token that [`Runtime::shutdown`] cancels before it waits: for tasks that want to end in their own time. A drop of the runtime doesn't
+    /// The token that [`Runtime::shutdown`](crate::Runtime::shutdown) cancels before it waits: for tasks that want to end in their own time. A drop of the runtime doesn't
     /// cancel it.
     pub fn shutdown_token(&self) -> CancellationToken {
         self.shared.shutdown_token.clone()

@@ -53,13 +53,13 @@ impl Runtime {
 
     /// Ends it gracefully, and tells what became of its tasks.
     ///
-    /// 1. The [token](Handle::shutdown_token) that tasks may listen to is cancelled.
+    /// 1. The [token](crate::Handle::shutdown_token) that tasks may listen to is cancelled.
     /// 2. For `grace` at most, tasks are left to end by themselves; when there are none left it goes on at once. They may spawn others.
     /// 3. The rest is ended as by the drop: what waits or is queued is dropped where it stands.
     /// 4. Workers that don't come out of their poll within another 100 ms are left behind, with their threads. So are blocking calls that still run.
     ///
     /// On a worker thread (of this or any other runtime), and in a forked child, it doesn't wait, and the report is of what it has seen. A
-    /// [current-thread](Builder::new_current_thread) runtime runs its tasks here meanwhile; inside of a `block_on`, where it can't, it doesn't wait either.
+    /// [current-thread](crate::Builder::new_current_thread) runtime runs its tasks here meanwhile; inside of a `block_on`, where it can't, it doesn't wait either.
     ///
     /// ```
     /// use std::time::Duration;
